@@ -1,0 +1,91 @@
+"""Every name that leaves the process: attributes, events, metrics and the values they take.
+
+Names under ``codoperf.`` are this package's own; the others are OpenTelemetry's and mean what its
+semantic conventions say.
+"""
+
+SCOPE = "codoperf_otel"
+
+# attributes that OpenTelemetry defines
+CODE_FUNCTION_NAME = "code.function.name"
+CODE_FILE_PATH = "code.file.path"
+CODE_LINE_NUMBER = "code.line.number"
+ERROR_TYPE = "error.type"
+CPU_MODE = "cpu.mode"
+DISK_IO_DIRECTION = "disk.io.direction"
+PROCESS_CONTEXT_SWITCH_TYPE = "process.context_switch.type"
+PROCESS_PAGING_FAULT_TYPE = "process.paging.fault_type"
+CPYTHON_GC_GENERATION = "cpython.gc.generation"
+GEN_AI_OPERATION_NAME = "gen_ai.operation.name"
+GEN_AI_AGENT_NAME = "gen_ai.agent.name"
+GEN_AI_AGENT_DESCRIPTION = "gen_ai.agent.description"
+GEN_AI_AGENT_VERSION = "gen_ai.agent.version"
+GEN_AI_CONVERSATION_ID = "gen_ai.conversation.id"
+GEN_AI_TOOL_NAME = "gen_ai.tool.name"
+GEN_AI_TOOL_TYPE = "gen_ai.tool.type"
+GEN_AI_TOOL_DESCRIPTION = "gen_ai.tool.description"
+GEN_AI_TOOL_CALL_ID = "gen_ai.tool.call.id"
+METRIC_OVERFLOW = "otel.metric.overflow"
+
+# values of gen_ai.operation.name, and first words of the span names
+INVOKE_AGENT = "invoke_agent"
+EXECUTE_TOOL = "execute_tool"
+
+# attributes of this package
+OPERATION_NAME = "codoperf.operation.name"
+OUTCOME = "codoperf.outcome"
+CPU_TIME = "codoperf.cpu.time"
+CPU_SELF_TIME = "codoperf.cpu.self_time"
+SUSPENDED_TIME = "codoperf.suspended.time"
+YIELDED_COUNT = "codoperf.yielded.count"
+PROCESS_MEMORY_START = "codoperf.process.memory.start"
+PROCESS_MEMORY_END = "codoperf.process.memory.end"
+PROCESS_MEMORY_PEAK = "codoperf.process.memory.peak"
+PROCESS_MEMORY_PEAK_SOURCE = "codoperf.process.memory.peak_source"
+PROCESS_CPU_TIME_SPENT = "codoperf.process.cpu.time"
+PROCESS_MEMORY_DELTA = "codoperf.process.memory.delta"
+MODULE_NAME = "codoperf.module.name"
+MODULE_COUNT = "codoperf.module.count"
+LAZY_LOAD_DURATION_ATTRIBUTE = "codoperf.lazy_load.duration"
+CACHE_NAME = "codoperf.cache.name"
+CACHE_RESULT = "codoperf.cache.result"
+CACHE_TIER = "codoperf.cache.tier"
+CACHE_EVICTION_REASON = "codoperf.cache.eviction.reason"
+
+# values of codoperf.outcome
+ABANDONED = "abandoned"
+CANCELLED = "cancelled"
+
+# span events
+LAZY_LOAD_EVENT = "codoperf.lazy_load"
+
+# metrics
+FUNCTION_DURATION = "codoperf.function.duration"
+FUNCTION_CPU_TIME = "codoperf.function.cpu.time"
+FUNCTION_ACTIVE = "codoperf.function.active"
+OPERATION_DURATION = "codoperf.operation.duration"
+OPERATION_CPU_TIME = "codoperf.operation.cpu.time"
+OPERATION_ACTIVE = "codoperf.operation.active"
+OPERATION_MEMORY_PEAK = "codoperf.operation.memory.peak"
+INVOKE_AGENT_DURATION = "gen_ai.invoke_agent.duration"
+EXECUTE_TOOL_DURATION = "gen_ai.execute_tool.duration"
+CACHE_LOOKUPS = "codoperf.cache.lookups"
+CACHE_EVICTIONS = "codoperf.cache.evictions"
+CACHE_ENTRY_COUNT = "codoperf.cache.entry.count"
+CACHE_ENTRY_LIMIT = "codoperf.cache.entry.limit"
+CACHE_LOAD_DURATION = "codoperf.cache.load.duration"
+CACHE_SAVED_TIME = "codoperf.cache.saved.time"
+LAZY_LOAD_DURATION = "codoperf.lazy_load.duration"
+PROCESS_CPU_TIME = "process.cpu.time"
+PROCESS_CPU_UTILIZATION = "process.cpu.utilization"
+PROCESS_UPTIME = "process.uptime"
+PROCESS_MEMORY_USAGE = "process.memory.usage"
+PROCESS_MEMORY_VIRTUAL = "process.memory.virtual"
+PROCESS_THREAD_COUNT = "process.thread.count"
+PROCESS_FILE_DESCRIPTOR_COUNT = "process.unix.file_descriptor.count"
+PROCESS_CONTEXT_SWITCHES = "process.context_switches"
+PROCESS_PAGING_FAULTS = "process.paging.faults"
+PROCESS_DISK_IO = "process.disk.io"
+CPYTHON_GC_COLLECTIONS = "cpython.gc.collections"
+CPYTHON_GC_COLLECTED_OBJECTS = "cpython.gc.collected_objects"
+CPYTHON_GC_UNCOLLECTABLE_OBJECTS = "cpython.gc.uncollectable_objects"
