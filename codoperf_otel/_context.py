@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable
 from time import thread_time_ns
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, create_key, detach, get_current
@@ -37,33 +37,62 @@ class Record:
     """What one running call knows of itself: its place in the tree, its span and its CPU slices."""
 
     __slots__ = (
-        "agent", "attributes", "cell", "context", "cpu_ns", "driver", "ended", "entered", "generation",
-        "lent_cpu_ns", "lent_self_ns", "outer", "outer_context", "parent", "scope", "self_ns", "span",
-        "started", "started_at", "suspended_ns", "task", "thread", "window", "yielded",
-    )  # fmt: skip
+        "agent",
+        "cell",
+        "context",
+        "cpu_ns",
+        "driver",
+        "ended",
+        "entered",
+        "generation",
+        "inner",
+        "left",
+        "lends",
+        "lent_cpu_ns",
+        "lent_self_ns",
+        "outer",
+        "outer_context",
+        "parent",
+        "process_ns",
+        "scope",
+        "self_ns",
+        "span",
+        "started",
+        "started_at",
+        "suspended_ns",
+        "task",
+        "window",
+        "yielded",
+    )
 
-    agent: str | None
-    attributes: dict[str, Any] | None
-    cell: Cell
-    context: Context | None
-    parent: Record | None
-    driver: Record | None
     span: Span
-    task: object
-    window: Any
-    scope: object
-    outer: Charged | None
     outer_context: Context
+    started: int
+    started_at: int
+    left: int
+    process_ns: int
 
     def __init__(self, cell: Cell, parent: Record | None, agent: str | None) -> None:
         self.cell = cell
         self.parent = parent
         self.agent = agent
         self.generation = generation
-        self.context = self.attributes = self.window = self.driver = self.scope = self.outer = None
-        self.self_ns = self.cpu_ns = self.entered = self.suspended_ns = self.yielded = 0
-        self.lent_self_ns = self.lent_cpu_ns = 0
+        self.context: Context | None = None
+        self.scope: object = None
+        self.driver: Record | Loan | None = None
+        self.outer: Record | Loan | None = None
+        self.inner: Record | Loan | None = None
+        self.window: Any = None
+        self.task: object = None
         self.ended = False
+        self.lends = False
+        self.self_ns = 0
+        self.cpu_ns: int | None = 0
+        self.entered = 0
+        self.suspended_ns = 0
+        self.yielded = 0
+        self.lent_self_ns = 0
+        self.lent_cpu_ns = 0
 
     def take(self, loan: Loan, cpu_ns: int) -> None:
         """Add what another thread ran for this record, or for its cell where the call has ended."""
@@ -76,29 +105,28 @@ class Record:
 
 
 class Loan:
-    """The slices that another thread runs for a record."""
+    """What another thread runs for a record: its slices, and the clock that `with` scopes in it read."""
 
-    __slots__ = ("self_ns",)
+    __slots__ = ("cpu_ns", "driver", "entered", "scope", "self_ns", "task")
 
     def __init__(self) -> None:
         self.self_ns = 0
-
-
-class Charged(Protocol):
-    """Who can stand in the slot: the CPU time of its slices is added to it."""
-
-    self_ns: int
+        self.cpu_ns = 0
+        self.entered = 0
+        self.driver = None
+        self.scope = None
+        self.task = running_task()
 
 
 class _Slot(threading.local):
-    record: Charged | None = None
+    record: Record | Loan | None = None
     since: int = 0
 
 
 slot = _Slot()
 
 
-def switch(to: Charged | None) -> Charged | None:
+def switch(to: Record | Loan | None) -> Record | Loan | None:
     """Charge the thread's CPU time up to now to the record in the slot, and put `to` there.
 
     Gives the record that was there before. ``slot.since`` is then the clock at the switch.
@@ -162,6 +190,8 @@ def propagate_context(func: Callable[P, R]) -> Callable[P, R]:
         raise TypeError(f"propagate_context takes a plain function, not the coroutine function {func!r}")
     context = get_current()
     record = record_in(context)
+    if record is not None:
+        record.lends = True
 
     @functools.wraps(func)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -179,12 +209,12 @@ def _lend(record: Record, func: Callable[P, R], *args: P.args, **kwargs: P.kwarg
         return func(*args, **kwargs)
     loan = Loan()
     outer = switch(loan)
-    entered = slot.since
+    loan.entered = slot.since
     try:
         return func(*args, **kwargs)
     finally:
         switch(outer)
-        record.take(loan, slot.since - entered)
+        record.take(loan, slot.since - loan.entered)
 
 
 def _forked() -> None:

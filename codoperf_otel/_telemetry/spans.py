@@ -30,7 +30,10 @@ def record_error(span: Span, error: BaseException) -> None:
     """Mark a recording span as failed by `error`: status, ``error.type`` and the exception event."""
     span.set_attribute(names.ERROR_TYPE, error_type(error))
     span.set_status(StatusCode.ERROR, _message(error))
-    span.record_exception(error)
+    try:
+        span.record_exception(error)
+    except Exception:  # an exception whose own text fails
+        span.add_event("exception", {"exception.type": error_type(error)})
 
 
 def _message(error: BaseException) -> str:

@@ -1,0 +1,122 @@
+# Everything here needs Python >= 3.11 and make; uv, Go and the rest come as wheels.
+PYTHON ?= python3
+UV := .bootstrap/bin/uv
+SOURCES := pyproject.toml README.md $(shell find codoperf_otel -name '*.py' -o -name py.typed)
+OTHER_PYTHONS := 3.12 3.13 3.14
+STACK := .venv/bin/python collector-config/stack
+PYTEST := -P -m pytest
+
+.PHONY: help demo test test-unit test-stack test-lowest test-pythons check types stack up down bench lock dashboards clean
+
+help:
+	@echo 'make demo       run the example agent on real source code and see what it cost'
+	@echo 'make test       every check and test; builds the real stack once'
+	@echo 'make test-unit  the quick tests'
+	@echo 'make up, down   start and stop Collector, Jaeger and Prometheus'
+	@echo 'make bench      the benchmarks'
+
+demo: .venv-demo/.done
+	.venv-demo/bin/codoperf demo $(ARGS)
+
+test: check test-stack test-lowest test-pythons
+
+check: .venv/.done
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/python dashboards/generate.py --check
+	.venv/bin/mypy codoperf_otel tests/typing/api.py
+	.venv/bin/pyright codoperf_otel tests/typing/api.py
+
+test-unit: .venv/.done
+	.venv/bin/python $(PYTEST) -q -m 'not stack and not wheel' $(ARGS)
+
+test-stack: .venv/.done stack
+	.venv/bin/python $(PYTEST) -q $(ARGS)
+
+test-lowest: .venv-lowest/.done
+	.venv-lowest/bin/python $(PYTEST) -q -m 'not stack and not wheel' $(ARGS)
+
+# each Python found beside the one of .venv; pyenv's are found too
+test-pythons: .venv/.done
+	@for version in $(OTHER_PYTHONS); do \
+	  python=$$(PYENV_VERSION=$$(pyenv versions --bare 2>/dev/null | grep '^3\.1[1-9]' | paste -sd: -) \
+	    $(UV) python find -q --no-python-downloads --no-project --system $$version 2>/dev/null) || \
+	    { echo "Python $$version is not on this machine"; continue; }; \
+	  echo "Python $$version"; \
+	  $(MAKE) --no-print-directory .venv-$$version/.done PYTHON_$$version=$$python && \
+	  .venv-$$version/bin/python $(PYTEST) -q -m 'not stack and not wheel' $(ARGS) || exit 1; \
+	done
+
+stack: .venv/.done
+	$(STACK) build
+
+up: stack
+	$(STACK) up
+
+down:
+	$(STACK) down
+
+bench: .venv/.done
+	.venv/bin/python benchmarks/run.py $(ARGS)
+
+dashboards: .venv/.done
+	.venv/bin/python dashboards/generate.py
+
+# requirements/*.txt from pyproject.toml and requirements/*.in
+COMPILE = $(UV) pip compile -q --universal --generate-hashes --python-version 3.11 --no-header
+lock: $(UV)
+	$(COMPILE) --extra otlp --extra process --extra cli pyproject.toml -o requirements/runtime.txt
+	$(COMPILE) --all-extras pyproject.toml requirements/dev.in -c requirements/runtime.txt -o requirements/dev.txt
+	$(COMPILE) requirements/lowest.in -o requirements/lowest.txt
+	echo uv | $(COMPILE) - -c requirements/dev.txt -o requirements/uv.txt
+
+clean:
+	rm -rf .venv .venv-* .bootstrap dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(UV): requirements/uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo '$(PYTHON) is older than 3.11: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)'; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+	  { echo 'the venv module of $(PYTHON) is missing (on Debian: apt install python3-venv)'; exit 1; }
+	$(PYTHON) -m venv --clear .bootstrap
+	.bootstrap/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+WHEEL := dist/.built
+$(WHEEL): $(SOURCES) .venv/.locked
+	rm -rf dist
+	.venv/bin/python -m build -q --wheel --no-isolation --outdir dist .
+	@touch $@
+
+.venv/.locked: requirements/dev.txt $(UV)
+	$(UV) venv -q --clear --python $(PYTHON) .venv
+	$(UV) pip sync -q --python .venv/bin/python --require-hashes requirements/dev.txt
+	@touch $@
+
+# the wheel is what is tested, away from the source tree
+.venv/.done: $(WHEEL)
+	$(UV) pip install -q --python .venv/bin/python --no-deps --reinstall dist/*.whl
+	@touch $@
+
+.venv-lowest/.locked: requirements/lowest.txt $(UV)
+	$(UV) venv -q --clear --python $(PYTHON) .venv-lowest
+	$(UV) pip sync -q --python .venv-lowest/bin/python --require-hashes requirements/lowest.txt
+	@touch $@
+
+.venv-%/.locked: requirements/dev.txt $(UV)
+	$(UV) venv -q --clear --python $(PYTHON_$*) .venv-$*
+	$(UV) pip sync -q --python .venv-$*/bin/python --require-hashes requirements/dev.txt
+	@touch $@
+
+.venv-%/.done: .venv-%/.locked $(WHEEL)
+	$(UV) pip install -q --python .venv-$*/bin/python --no-deps --reinstall dist/*.whl
+	@touch $@
+
+# the demo needs the package and what it runs with, nothing to develop it
+.venv-demo/.done: $(SOURCES) requirements/runtime.txt $(UV)
+	$(UV) venv -q --clear --python $(PYTHON) .venv-demo
+	$(UV) pip sync -q --python .venv-demo/bin/python --require-hashes requirements/runtime.txt
+	$(UV) pip install -q --python .venv-demo/bin/python --no-deps .
+	@touch $@
+
+.SECONDARY:

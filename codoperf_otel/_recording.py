@@ -1,0 +1,226 @@
+"""The begin and the end of a call: its span, its duration, its place in cells and statistics."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from time import perf_counter_ns, process_time_ns
+from typing import Any
+
+from opentelemetry.context import get_current
+from opentelemetry.trace import INVALID_SPAN, Span
+
+from codoperf_otel import _context, _telemetry
+from codoperf_otel._context import Record, record_in, running_task, with_record
+from codoperf_otel._readings import memory, peak
+from codoperf_otel._statistics import Attributes, Cell, Family, cell, with_agent
+from codoperf_otel._summary import Entry
+from codoperf_otel._telemetry import names
+
+log = logging.getLogger("codoperf_otel.calls")
+
+MAX_PLACES = 1000
+
+
+class Place:
+    """A site under one agent: the cell it is counted in and the attributes its span starts with."""
+
+    __slots__ = ("attributes", "cell")
+
+    def __init__(self, cell: Cell, attributes: Attributes) -> None:
+        self.cell = cell
+        self.attributes = attributes
+
+
+class Site:
+    """What is the same at every call of one function or operation; made once, at decoration."""
+
+    __slots__ = (
+        "_places", "agent", "attributes", "cell_name", "duration_attributes", "family", "histogram",
+        "memory", "name", "sink", "span_name",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        name: str,
+        span_name: str,
+        *,
+        family: Family,
+        cell_name: str,
+        histogram: str,
+        sink: Callable[[Entry], None],
+        attributes: Attributes,
+        duration_attributes: Attributes | None = None,
+        agent: str | None = None,
+        memory: bool = True,
+    ) -> None:
+        self.name = name
+        self.span_name = span_name
+        self.family = family
+        self.cell_name = cell_name
+        self.histogram = histogram
+        self.sink = sink
+        self.attributes = attributes
+        self.duration_attributes = duration_attributes
+        self.agent = agent
+        self.memory = memory
+        self._places: dict[str | None, Place] = {}
+
+    def place(self, agent: str | None) -> Place:
+        """The place under an agent, made at the first call there."""
+        found = self._places.get(agent)
+        if found is None:
+            found = self._make_place(agent)
+            if len(self._places) < MAX_PLACES:
+                self._places[agent] = found
+        return found
+
+    def _make_place(self, agent: str | None) -> Place:
+        measured = self.duration_attributes
+        if measured is not None:
+            measured = with_agent(measured, agent)
+        return Place(cell(self.family, self.cell_name, agent, measured), with_agent(self.attributes, agent))
+
+
+def begin(site: Site, attributes: Mapping[str, Any] | None = None) -> Record:
+    """Start the span of a call and make its record; nothing is attached yet."""
+    around = get_current()
+    parent = record_in(around)
+    agent = site.agent or (parent.agent if parent is not None else None)
+    while parent is not None and parent.ended:  # else a chain of tasks that start each other grows for ever
+        parent = parent.parent
+    place = site.place(agent)
+    record = Record(place.cell, parent, agent)
+    record.task = running_task()
+    record.started_at = time.time_ns()
+    record.span = span = _start_span(
+        site,
+        around,
+        {**place.attributes, **attributes} if attributes else place.attributes,
+        record.started_at,
+    )
+    record.outer_context = around
+    # without a provider there is nothing to be the parent of; an agent must still be found by what it calls
+    if span is not INVALID_SPAN or site.agent is not None:
+        record.context = with_record(around, span, record)
+    place.cell.active.append(None)
+    if site.memory and span.is_recording():
+        record.window = peak.open_window()
+        record.process_ns = process_time_ns()
+    record.started = perf_counter_ns()
+    return record
+
+
+def _start_span(site: Site, around: Any, attributes: Attributes, started_at: int) -> Span:
+    try:
+        return _telemetry.active().tracer.start_span(
+            site.span_name, around, attributes=attributes, start_time=started_at
+        )
+    except Exception:
+        log.warning("no span for %s: a sampler or a processor failed", site.span_name, exc_info=True)
+        return INVALID_SPAN
+
+
+def finish(site: Site, record: Record, error: BaseException | None = None) -> None:
+    """End the call: its span, its duration, its CPU time and its statistics. Never raises."""
+    ended = perf_counter_ns()
+    if record.generation != _context.generation:
+        return  # begun by the parent of this forked process, which ends it
+    try:
+        _finish(site, record, ended, error)
+    except Exception:
+        log.warning("the end of %s is not recorded", site.span_name, exc_info=True)
+
+
+def _finish(site: Site, record: Record, ended: int, error: BaseException | None) -> None:
+    cell = record.cell
+    cell.active.pop()
+    _settle_loans(record)
+    wall = ended - record.started
+    span = record.span
+    failure = error if error is not None and is_failure(error) else None
+    if span.is_recording():
+        _describe(record, error, failure)
+    attributes = (
+        cell.duration_attributes if failure is None else cell.error_attributes(_telemetry.error_type(failure))
+    )
+    seconds = wall / 1e9
+    _telemetry.active().histogram(site.histogram).record(seconds, attributes, record.context)
+    span.end(record.started_at + wall)
+    if record.cpu_ns is not None or record.self_ns:
+        cell.add_cpu(record.self_ns)
+    cpu_percent = 100 * record.cpu_ns / wall if record.cpu_ns is not None and wall else None
+    finished_at = (record.started_at + wall) / 1e9
+    site.sink(Entry(site.name, seconds, memory.recent_rss_mb(ended), cpu_percent, finished_at, {}))
+    record.context = record.task = None  # the one holds this record, the other what ran it
+
+
+def _settle_loans(record: Record) -> None:
+    if not record.lends:
+        record.ended = True
+        return
+    with record.cell.lock:
+        record.ended = True
+        record.self_ns += record.lent_self_ns
+        if record.cpu_ns is not None:
+            record.cpu_ns += record.lent_cpu_ns
+
+
+def is_failure(error: BaseException) -> bool:
+    """Whether an exception that ends a call is an error of it, rather than the caller's will."""
+    if isinstance(error, SystemExit):
+        return bool(error.code)
+    return outcome_of(error) is None
+
+
+def outcome_of(error: BaseException) -> str | None:
+    """``abandoned`` for a generator closed early, ``cancelled`` for a cancelled task, else None."""
+    if isinstance(error, GeneratorExit):
+        return names.ABANDONED
+    kind = type(error)
+    if kind.__name__ == "CancelledError" and kind.__module__ in {
+        "asyncio.exceptions",
+        "concurrent.futures._base",
+    }:
+        return names.CANCELLED
+    return None
+
+
+def _describe(record: Record, error: BaseException | None, failure: BaseException | None) -> None:
+    span = record.span
+    span.set_attributes(_measured(record))
+    if failure is not None:
+        _telemetry.record_error(span, failure)
+    elif error is not None and (outcome := outcome_of(error)) is not None:
+        span.set_attribute(names.OUTCOME, outcome)
+
+
+def _measured(record: Record) -> Attributes:
+    """The time and process attributes of a call that ends now."""
+    measured: Attributes = {}
+    if record.cpu_ns is not None:
+        measured[names.CPU_TIME] = record.cpu_ns / 1e9
+        if record.self_ns != record.cpu_ns:
+            measured[names.CPU_SELF_TIME] = record.self_ns / 1e9
+    if record.suspended_ns:
+        measured[names.SUSPENDED_TIME] = record.suspended_ns / 1e9
+    if record.yielded:
+        measured[names.YIELDED_COUNT] = record.yielded
+    if record.window is not None:
+        measured[names.PROCESS_CPU_TIME_SPENT] = (process_time_ns() - record.process_ns) / 1e9
+        measured.update(_memory(record.window.close()))
+    return measured
+
+
+def _memory(reading: peak.Peak) -> Attributes:
+    return {
+        name: value
+        for name, value in (
+            (names.PROCESS_MEMORY_START, reading.start),
+            (names.PROCESS_MEMORY_END, reading.end),
+            (names.PROCESS_MEMORY_PEAK, reading.peak),
+            (names.PROCESS_MEMORY_PEAK_SOURCE, reading.source),
+        )
+        if value is not None
+    }

@@ -1,0 +1,65 @@
+"""The names that leave the process, against OpenTelemetry's own constants."""
+
+from __future__ import annotations
+
+from codoperf_otel._telemetry import names
+from codoperf_otel._telemetry.instruments import INSTRUMENTS
+
+ATTRIBUTES = (
+    "code.CODE_FUNCTION_NAME", "code.CODE_FILE_PATH", "code.CODE_LINE_NUMBER", "cpu.CPU_MODE",
+    "cpython.CPYTHON_GC_GENERATION", "disk.DISK_IO_DIRECTION", "error.ERROR_TYPE",
+    "gen_ai.GEN_AI_AGENT_DESCRIPTION", "gen_ai.GEN_AI_AGENT_NAME", "gen_ai.GEN_AI_CONVERSATION_ID",
+    "gen_ai.GEN_AI_OPERATION_NAME", "gen_ai.GEN_AI_TOOL_CALL_ID", "gen_ai.GEN_AI_TOOL_DESCRIPTION",
+    "gen_ai.GEN_AI_TOOL_NAME", "gen_ai.GEN_AI_TOOL_TYPE", "process.PROCESS_CONTEXT_SWITCH_TYPE",
+    "process.PROCESS_PAGING_FAULT_TYPE",
+)  # fmt: skip
+
+
+def convention(module: str) -> dict[str, object]:
+    """A module of the semantic conventions that are still in development."""
+    from importlib import import_module
+
+    return vars(import_module(f"opentelemetry.semconv._incubating.{module}"))
+
+
+def test_attributes_are_the_conventions():
+    """An attribute that OpenTelemetry defines is spelled as it does."""
+    for entry in ATTRIBUTES:
+        group, constant = entry.split(".")
+        assert getattr(names, constant) == convention(f"attributes.{group}_attributes")[constant]
+
+
+def test_gen_ai_operations_are_the_conventions():
+    """The two operation names are among those that the convention lists."""
+    values = convention("attributes.gen_ai_attributes")["GenAiOperationNameValues"]
+    assert {names.INVOKE_AGENT, names.EXECUTE_TOOL} <= {value.value for value in values}
+
+
+def test_metrics_of_process_and_interpreter_are_the_conventions():
+    """Name and unit of every `process.*` and `cpython.*` metric are the convention's."""
+    known = convention("metrics.process_metrics") | convention("metrics.cpython_metrics")
+    for name, entry in INSTRUMENTS.items():
+        if name.startswith(("process.", "cpython.")):
+            constant = name.upper().replace(".", "_")
+            assert known[constant] == name
+            assert f'unit="{entry.unit}"' in source_of(known[f"create_{constant.lower()}"])
+
+
+def source_of(function: object) -> str:
+    """The source text of a function."""
+    import inspect
+
+    return inspect.getsource(function)
+
+
+def test_own_names_follow_the_naming_rules():
+    """Own metrics stand under one name space, and carry neither unit nor `_total` in their names."""
+    for name in INSTRUMENTS:
+        assert name.startswith(("codoperf.", "process.", "cpython.", "gen_ai."))
+        assert not name.endswith(("_total", ".total", "seconds", "bytes"))
+
+
+def test_every_metric_name_has_an_instrument():
+    """Each metric constant is in the table of instruments, and no instrument is unnamed."""
+    constants = {value for key, value in vars(names).items() if key.isupper()}
+    assert set(INSTRUMENTS) <= constants
