@@ -107,6 +107,7 @@ def begin(site: Site, attributes: Mapping[str, Any] | None = None) -> Record:
     place.cell.active.append(None)
     if site.memory and span.is_recording():
         record.window = peak.open_window()
+        place.cell.windows.add(record.window)
         record.process_ns = process_time_ns()
     record.started = perf_counter_ns()
     return record
@@ -141,7 +142,7 @@ def _finish(site: Site, record: Record, ended: int, error: BaseException | None)
     span = record.span
     failure = error if error is not None and is_failure(error) else None
     if span.is_recording():
-        _describe(record, error, failure)
+        _describe(record, wall, error, failure)
     attributes = (
         cell.duration_attributes if failure is None else cell.error_attributes(_telemetry.error_type(failure))
     )
@@ -187,16 +188,16 @@ def outcome_of(error: BaseException) -> str | None:
     return None
 
 
-def _describe(record: Record, error: BaseException | None, failure: BaseException | None) -> None:
+def _describe(record: Record, wall: int, error: BaseException | None, failure: BaseException | None) -> None:
     span = record.span
-    span.set_attributes(_measured(record))
+    span.set_attributes(_measured(record, wall))
     if failure is not None:
         _telemetry.record_error(span, failure)
     elif error is not None and (outcome := outcome_of(error)) is not None:
         span.set_attribute(names.OUTCOME, outcome)
 
 
-def _measured(record: Record) -> Attributes:
+def _measured(record: Record, wall: int) -> Attributes:
     """The time and process attributes of a call that ends now."""
     measured: Attributes = {}
     if record.cpu_ns is not None:
@@ -209,7 +210,9 @@ def _measured(record: Record) -> Attributes:
         measured[names.YIELDED_COUNT] = record.yielded
     if record.window is not None:
         measured[names.PROCESS_CPU_TIME_SPENT] = (process_time_ns() - record.process_ns) / 1e9
-        measured.update(_memory(record.window.close()))
+        reading = record.window.close()
+        record.cell.add_peak(record.window, record.started + wall, reading.peak)
+        measured.update(_memory(reading))
     return measured
 
 

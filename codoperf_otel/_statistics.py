@@ -7,9 +7,12 @@ every read, under the cell's lock, so the totals are exact under any number of t
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
 from threading import Lock
-from typing import Any, NamedTuple
+from time import perf_counter_ns
+from typing import Any, NamedTuple, Protocol
 
 from opentelemetry.metrics import Observation
 
@@ -18,6 +21,7 @@ from codoperf_otel._telemetry import names
 
 BATCH = 256
 MAX_ATTRIBUTE_SETS = 1999
+RECENT_NS = 60_000_000_000
 
 Attributes = dict[str, Any]
 
@@ -37,24 +41,28 @@ def attribute_set(attributes: Attributes) -> Attributes:
         return attributes
 
 
-class Family(NamedTuple):
-    """A kind of cell: the attribute that names its members, and the two observables it feeds."""
+class Window(Protocol):
+    """A span of time whose highest memory is watched."""
 
-    name_attribute: str
-    cpu_time: str
-    active: str
-
-
-FUNCTION = Family(names.CODE_FUNCTION_NAME, names.FUNCTION_CPU_TIME, names.FUNCTION_ACTIVE)
-OPERATION = Family(names.OPERATION_NAME, names.OPERATION_CPU_TIME, names.OPERATION_ACTIVE)
+    def current(self) -> int | None:
+        """The highest so far, in bytes."""
 
 
 class Cell:
-    """The totals of one (function or operation x agent): self CPU, calls running, attribute sets."""
+    """The totals of one (function or operation x agent): self CPU, calls running, memory, attribute sets."""
 
     __slots__ = (
-        "_cpu_ns", "_errors", "_log", "_used", "active", "attributes", "duration_attributes", "lock",
-    )  # fmt: skip
+        "_cpu_ns",
+        "_errors",
+        "_log",
+        "_peaks",
+        "_used",
+        "active",
+        "attributes",
+        "duration_attributes",
+        "lock",
+        "windows",
+    )
 
     def __init__(self, attributes: Attributes, duration_attributes: Attributes) -> None:
         self.attributes = attributes
@@ -66,6 +74,8 @@ class Cell:
         """Begin anew, as a forked child does; the lock may have been held by a thread that is gone."""
         self.lock = Lock()
         self.active: list[None] = []
+        self.windows: set[Window] = set()
+        self._peaks: deque[tuple[int, int]] = deque()
         self._log: list[int] = []
         self._cpu_ns = 0
         self._used = False
@@ -94,6 +104,25 @@ class Cell:
         """Calls running now; None before the first."""
         return len(self.active) if self._used or self.active else None
 
+    def add_peak(self, window: Window, ended_ns: int, peak: int | None) -> None:
+        """Take in the highest memory of a window that ended at `ended_ns` of the performance counter."""
+        self.windows.discard(window)
+        if peak is not None:
+            with self.lock:
+                while self._peaks and self._peaks[-1][1] <= peak:
+                    self._peaks.pop()
+                self._peaks.append((ended_ns, peak))
+
+    def memory_peak(self) -> int | None:
+        """The highest memory of the windows open now or ended within a minute, in bytes."""
+        oldest = perf_counter_ns() - RECENT_NS
+        with self.lock:
+            while self._peaks and self._peaks[0][0] < oldest:
+                self._peaks.popleft()
+            ended = [peak for _, peak in self._peaks]
+        running = [window.current() for window in list(self.windows)]
+        return max((peak for peak in ended + running if peak is not None), default=None)
+
     def _fold(self) -> None:
         with self.lock:
             count = len(self._log)
@@ -102,8 +131,29 @@ class Cell:
             self._used = self._used or count > 0
 
 
+class Family(NamedTuple):
+    """A kind of cell: the attribute that names its members, and the observables they feed."""
+
+    name_attribute: str
+    observables: dict[str, Callable[[Cell], float | None]]
+
+
+FUNCTION = Family(
+    names.CODE_FUNCTION_NAME,
+    {names.FUNCTION_CPU_TIME: Cell.cpu_seconds, names.FUNCTION_ACTIVE: Cell.active_calls},
+)
+OPERATION = Family(
+    names.OPERATION_NAME,
+    {
+        names.OPERATION_CPU_TIME: Cell.cpu_seconds,
+        names.OPERATION_ACTIVE: Cell.active_calls,
+        names.OPERATION_MEMORY_PEAK: Cell.memory_peak,
+    },
+)
+
+
 class _Table:
-    """All cells of one family, which its two observables read."""
+    """All cells of one family, which its observables read."""
 
     def __init__(self, family: Family) -> None:
         self._family = family
@@ -117,8 +167,8 @@ class _Table:
         return self._cells.get(key) or self._make(key, attributes, measured)
 
     def _make(self, key: object, attributes: Attributes, measured: Attributes) -> Cell:
-        _telemetry.observe(self._family.cpu_time, self._cpu_time)
-        _telemetry.observe(self._family.active, self._active)
+        for name, read in self._family.observables.items():
+            _telemetry.observe(name, partial(self._observations, read))
         taken = attribute_set(attributes)
         if taken is OVERFLOW:
             return self._overflow
@@ -130,24 +180,18 @@ class _Table:
         yield from list(self._cells.values())
         yield self._overflow
 
-    def _cpu_time(self) -> Iterator[Observation]:
+    def _observations(self, read: Callable[[Cell], float | None]) -> Iterator[Observation]:
         for cell in self._all():
-            seconds = cell.cpu_seconds()
-            if seconds is not None:
-                yield Observation(seconds, cell.attributes)
-
-    def _active(self) -> Iterator[Observation]:
-        for cell in self._all():
-            calls = cell.active_calls()
-            if calls is not None:
-                yield Observation(calls, cell.attributes)
+            value = read(cell)
+            if value is not None:
+                yield Observation(value, cell.attributes)
 
     def reset(self) -> None:
         for cell in self._all():
             cell.reset()
 
 
-_tables = {family: _Table(family) for family in (FUNCTION, OPERATION)}
+_tables = {family.name_attribute: _Table(family) for family in (FUNCTION, OPERATION)}
 
 
 def with_agent(attributes: Attributes, agent: str | None) -> Attributes:
@@ -157,7 +201,7 @@ def with_agent(attributes: Attributes, agent: str | None) -> Attributes:
 
 def cell(family: Family, name: str, agent: str | None, duration_attributes: Attributes | None = None) -> Cell:
     """The cell of a name and an agent; its duration has the same attributes unless others are given."""
-    return _tables[family].cell(name, agent, duration_attributes)
+    return _tables[family.name_attribute].cell(name, agent, duration_attributes)
 
 
 def _forked() -> None:

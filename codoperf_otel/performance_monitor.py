@@ -6,7 +6,6 @@ import inspect
 import json
 import logging
 import os
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -134,13 +133,22 @@ class PerformanceMonitor:
         path = Path(file_path)
         rows = ",\n  ".join(_as_json(metrics) for metrics in self.metrics)
         try:
-            with tempfile.NamedTemporaryFile(
-                "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-            ) as file:
-                file.write(f"[\n  {rows}\n]\n" if rows else "[]\n")
-            Path(file.name).replace(path)
+            _replace(path, f"[\n  {rows}\n]\n" if rows else "[]\n")
         except OSError as error:
             raise OSError(error.errno, f"metrics cannot be exported: {error.strerror}", str(path)) from error
+
+
+def _replace(path: Path, text: str) -> None:
+    import tempfile
+
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink()
+        raise
 
 
 def _as_metrics(entry: Entry) -> PerformanceMetrics:

@@ -12,7 +12,8 @@ from codoperf_otel.performance_monitor import performance_context
 @pytest.fixture
 def few_places(monkeypatch):
     """Room for three more attribute sets, and tables of this test's own."""
-    tables = {family: _statistics._Table(family) for family in _statistics._tables}
+    families = (_statistics.FUNCTION, _statistics.OPERATION)
+    tables = {family.name_attribute: _statistics._Table(family) for family in families}
     monkeypatch.setattr(_statistics, "_tables", tables)
     monkeypatch.setattr(_statistics, "_places", 3)
 
@@ -52,3 +53,36 @@ def test_cell_attributes_are_those_of_the_contract(telemetry):
     cpu = telemetry.values("codoperf.operation.cpu.time")
     assert {dict(key)["codoperf.operation.name"] for key in cpu} >= {"invoke_agent", "execute_tool grep"}
     assert all(dict(key).get("gen_ai.agent.name") == "coder" for key in cpu if "grep" in str(key))
+
+
+def test_memory_peak_is_that_of_the_last_minute(telemetry):
+    """The gauge shows the highest memory while an operation runs and for a minute after its end."""
+    operation = frozenset({("codoperf.operation.name", "grow")})
+    with performance_context("grow"):
+        block = bytearray(50_000_000)
+        running = telemetry.values("codoperf.operation.memory.peak")[operation]
+        del block
+    ended = telemetry.values("codoperf.operation.memory.peak")[operation]
+    attributes = telemetry.span("grow").attributes
+    assert running >= attributes["codoperf.process.memory.start"] + 45_000_000
+    assert ended == attributes["codoperf.process.memory.peak"]
+    assert ended == pytest.approx(running, abs=1 << 20)  # the kernel counts pages in batches
+
+
+def test_memory_peaks_older_than_a_minute_are_forgotten(monkeypatch):
+    """A peak stops being shown 60 s after its operation ended; a lower, newer one takes its place."""
+
+    class Window:
+        def current(self):
+            return None
+
+    now = 0
+    monkeypatch.setattr(_statistics, "perf_counter_ns", lambda: now)
+    cell = _statistics.Cell({}, {})
+    cell.add_peak(Window(), 0, 300)
+    cell.add_peak(Window(), 10_000_000_000, 200)
+    assert cell.memory_peak() == 300
+    now = 65_000_000_000
+    assert cell.memory_peak() == 200
+    now = 75_000_000_000
+    assert cell.memory_peak() is None
