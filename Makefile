@@ -57,7 +57,7 @@ down:
 	$(STACK) down
 
 bench: .venv/.done
-	.venv/bin/python benchmarks/run.py $(ARGS)
+	.venv/bin/python benchmarks $(ARGS)
 
 dashboards: .venv/.done
 	.venv/bin/python dashboards/generate.py

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from codoperf_otel._calls import Scope, monitored
 from codoperf_otel._readings import memory as _memory
@@ -19,6 +17,9 @@ from codoperf_otel._recording import Site
 from codoperf_otel._statistics import FUNCTION, OPERATION
 from codoperf_otel._summary import Entry, Statistics
 from codoperf_otel._telemetry import names
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = [
     "HAS_PSUTIL",
@@ -70,7 +71,7 @@ class PerformanceMonitor:
     """
 
     def __init__(self, log_file: str | os.PathLike[str] | None = None, *, newest: int = 1000) -> None:
-        self.log_file = None if log_file is None else Path(log_file)
+        self.log_file = None if log_file is None else _path(log_file)
         self._statistics = Statistics(newest)
         self._warned = False
 
@@ -130,12 +131,18 @@ class PerformanceMonitor:
         Raises:
             OSError: the file cannot be written; it names the path.
         """
-        path = Path(file_path)
+        path = _path(file_path)
         rows = ",\n  ".join(_as_json(metrics) for metrics in self.metrics)
         try:
             _replace(path, f"[\n  {rows}\n]\n" if rows else "[]\n")
         except OSError as error:
             raise OSError(error.errno, f"metrics cannot be exported: {error.strerror}", str(path)) from error
+
+
+def _path(given: str | os.PathLike[str]) -> Path:
+    from pathlib import Path  # not at the top: it costs a tenth of this package's import
+
+    return Path(given)
 
 
 def _replace(path: Path, text: str) -> None:
@@ -145,9 +152,9 @@ def _replace(path: Path, text: str) -> None:
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
-        Path(temporary).replace(path)
+        os.replace(temporary, path)  # noqa: PTH105
     except BaseException:
-        Path(temporary).unlink()
+        os.unlink(temporary)  # noqa: PTH108
         raise
 
 
@@ -156,6 +163,8 @@ def _as_metrics(entry: Entry) -> PerformanceMetrics:
 
 
 def _as_json(metrics: PerformanceMetrics) -> str:
+    import json
+
     return json.dumps(asdict(metrics), default=repr, skipkeys=True)
 
 
