@@ -1,0 +1,69 @@
+"""The ``codoperf`` command.
+
+Each subcommand is one module here with ``add_parser(subparsers)``, which returns its parser, and
+``run(arguments)``, which returns the exit status. A :class:`~codoperf_otel.cli._errors.CommandError` is one
+line for the user and exit status 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+from codoperf_otel.__about__ import __version__
+from codoperf_otel.cli._errors import CommandError
+
+__all__ = ["main"]
+
+COMMANDS = ("view",)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the ``codoperf`` command with *argv* (default: the process's own) and return its exit status.
+
+    >>> main(["view", "no/such/folder"])
+    2
+    """
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.command is None:
+        parser.print_help(sys.stderr)
+        return 2
+    _accept_any_text()
+    try:
+        status: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except CommandError as error:
+        sys.stderr.write(f"codoperf: {error}\n")
+        return 2
+    except BrokenPipeError:
+        _leave_closed_pipe()
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="codoperf", description="What each operation of a program costs.")
+    parser.add_argument("--version", action="version", version=f"codoperf {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name in COMMANDS:
+        module = importlib.import_module(f"codoperf_otel.cli.{name}")
+        module.add_parser(subparsers).set_defaults(run=module.run)
+    return parser
+
+
+def _accept_any_text() -> None:
+    """Let a terminal that lacks a character show ``?`` in its place."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
+def _leave_closed_pipe() -> None:
+    """Keep the interpreter's own flush at exit from failing on the closed pipe again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
