@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import real_stack
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -70,3 +71,13 @@ def telemetry() -> Iterator[Telemetry]:
     _telemetry.bind()
     bound.tracer_provider.shutdown()
     bound.meter_provider.shutdown()
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[real_stack.Stack]:
+    """A real Collector, Jaeger and Prometheus of this session."""
+    folder = tmp_path_factory.mktemp("stack")
+    try:
+        yield real_stack.start(folder)
+    finally:
+        real_stack.stop(folder)

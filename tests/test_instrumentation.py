@@ -1,0 +1,140 @@
+"""The readings begin with `instrument`, once, where it says, and end with `uninstrument`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+from codoperf_otel import _telemetry
+from codoperf_otel._readings import process
+from codoperf_otel._telemetry import names
+from codoperf_otel.instrumentation import instrument, uninstrument
+
+
+@pytest.fixture(autouse=True)
+def _readings_end():
+    yield
+    uninstrument()
+
+
+def metrics(telemetry) -> list[str]:
+    """The names of all metrics that have data, as often as they appear."""
+    data = telemetry.reader.get_metrics_data()
+    return [
+        metric.name
+        for resource in (data.resource_metrics if data else ())
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+        if metric.data.data_points
+    ]
+
+
+def test_nothing_is_read_before(telemetry):
+    """Nobody's existing series double: without `instrument` there is no process reading."""
+    assert metrics(telemetry) == []
+
+
+def test_readings_go_to_the_given_provider_once(telemetry):
+    """However often it is called, each metric is there once, in the given provider."""
+    for _ in range(3):
+        instrument(tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider)
+    assert sorted(metrics(telemetry)) == sorted(set(process.SOURCES) - {names.PROCESS_CPU_UTILIZATION})
+
+
+def test_spans_and_histograms_go_to_the_given_providers(telemetry):
+    """The binding in force is the one that was asked for."""
+    _telemetry.bind()
+    instrument(tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider)
+    _telemetry.active().tracer.start_span("work").end()
+    _telemetry.active().histogram(names.OPERATION_DURATION).record(1.0)
+    assert telemetry.span("work")
+    assert names.OPERATION_DURATION in metrics(telemetry)
+
+
+def test_another_provider_takes_over(telemetry):
+    """Called with another provider, the readings are there and no longer in the first."""
+    instrument(meter_provider=telemetry.meter_provider)
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader])
+    instrument(meter_provider=provider)
+    assert metrics(telemetry) == []
+    assert reader.get_metrics_data() is not None
+    provider.shutdown()
+
+
+def test_uninstrument_ends_the_readings(telemetry):
+    """Afterwards nothing is read, and spans go to the global provider again."""
+    instrument(tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider)
+    uninstrument()
+    _telemetry.active().tracer.start_span("elsewhere").end()
+    assert metrics(telemetry) == []
+    assert telemetry.spans() == []
+
+
+def test_readings_can_begin_again(telemetry):
+    """What was ended can be begun anew, in the same provider."""
+    instrument(meter_provider=telemetry.meter_provider)
+    uninstrument()
+    instrument(meter_provider=telemetry.meter_provider)
+    assert names.PROCESS_MEMORY_USAGE in metrics(telemetry)
+
+
+def test_uninstrument_leaves_other_instruments_alone(telemetry):
+    """Observables of functions and operations go on after `uninstrument`, at the providers bound next."""
+    _telemetry.observe(names.CACHE_ENTRY_LIMIT, lambda: [])
+    uninstrument()
+    try:
+        assert names.CACHE_ENTRY_LIMIT in _telemetry.binding._sources
+    finally:
+        _telemetry.unobserve(names.CACHE_ENTRY_LIMIT)
+
+
+FORK = """
+import gc, os, sys, threading, time
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from codoperf_otel.instrumentation import instrument
+
+def read():
+    return {
+        (metric.name, *point.attributes.values()): point.value
+        for resource in reader.get_metrics_data().resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+        for point in metric.data.data_points
+    }
+
+reader = InMemoryMetricReader()
+provider = MeterProvider([reader])
+instrument(meter_provider=provider)
+gc.collect()
+kept = bytearray(50 << 20)
+sum(range(20_000_000))
+parent = read()
+pid = os.fork()
+if pid == 0:
+    more = bytearray(80 << 20)
+    child = read()
+    assert child["process.cpu.time", "user"] < parent["process.cpu.time", "user"]
+    assert child["process.uptime",] < parent["process.uptime",]
+    assert child["process.memory.usage",] - parent["process.memory.usage",] > 70 << 20
+    assert child["cpython.gc.collections", 2] == 0
+    gc.collect()
+    time.sleep(0.06)
+    assert read()["cpython.gc.collections", 2] == 1
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+assert abs(read()["process.memory.usage",] - parent["process.memory.usage",]) < 20 << 20
+provider.shutdown()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks, and reads /proc")
+def test_a_forked_child_reads_itself():
+    """After a fork the readings are the child's own, and the parent's go on."""
+    done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

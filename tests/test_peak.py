@@ -1,0 +1,291 @@
+"""The peak of a window is what the kernel saw, whatever windows overlap and whoever started the program."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codoperf_otel._readings import peak
+from codoperf_otel._readings.kept_file import KeptFile
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's mark is Linux's")
+
+MIB = 1 << 20
+
+PRELUDE = """
+import os, sys, threading
+from codoperf_otel._readings import peak
+MIB = 1 << 20
+def use(mib):
+    bytearray(mib * MIB)
+def rise(reading):
+    assert reading.source == "kernel", reading
+    return (reading.peak - reading.start) // MIB
+"""
+
+
+def run(script: str, **environment: str) -> list[str]:
+    """The words that a fresh Python process prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", PRELUDE + textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"PATH": "/usr/bin:/bin", **environment},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+ONE_WINDOW = """
+window = peak.open_window()
+use(200)
+print(rise(window.close()))
+"""
+
+
+def test_memory_freed_inside_a_window_is_in_its_peak():
+    """200 MB that are gone at the window's end show in its peak, and are no part of the next window's."""
+    first, second = run(ONE_WINDOW + "print(rise(peak.open_window().close()))")
+    assert 190 <= int(first) <= 215
+    assert int(second) < 10
+
+
+def test_peak_of_the_spawning_parent_is_not_ours():
+    """A program started from a process that once had 400 MB sees its own 200 MB, and not the 400."""
+    (rise,) = run(
+        f"""
+        import subprocess
+        use(400)
+        code = {PRELUDE + ONE_WINDOW!r}
+        print(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+        """
+    )
+    assert 190 <= int(rise) <= 215
+
+
+def test_overlapping_windows_have_their_own_peaks():
+    """Windows that end in the order of their beginning each see what was used while they were open."""
+    first, second, third = run(
+        """
+        a = peak.open_window()
+        use(100)
+        b = peak.open_window()
+        use(50)
+        print(rise(a.close()))
+        c = peak.open_window()
+        use(20)
+        print(rise(b.close()))
+        use(150)
+        print(rise(c.close()))
+        """
+    )
+    assert 95 <= int(first) <= 110
+    assert 45 <= int(second) <= 60
+    assert 145 <= int(third) <= 160
+
+
+def test_windows_of_several_threads_have_their_own_peaks():
+    """A window in another thread opens and ends inside ours without hiding our peak from us."""
+    inner, outer = run(
+        """
+        def inner():
+            window = peak.open_window()
+            use(30)
+            print(rise(window.close()))
+        window = peak.open_window()
+        use(120)
+        thread = threading.Thread(target=inner)
+        thread.start()
+        thread.join()
+        print(rise(window.close()))
+        """
+    )
+    assert 25 <= int(inner) <= 40
+    assert 115 <= int(outer) <= 130
+
+
+def test_nested_windows_have_their_own_peaks():
+    """An outer window sees the highest of its inner ones, and each inner one its own."""
+    peaks = run(
+        """
+        outer = peak.open_window()
+        for mib in (80, 40, 160, 20):
+            inner = peak.open_window()
+            use(mib)
+            print(rise(inner.close()))
+        print(rise(outer.close()))
+        """
+    )
+    for seen, used in zip(map(int, peaks), (80, 40, 160, 20, 160), strict=True):
+        assert used - 5 <= seen <= used + 10
+
+
+def test_reading_an_open_window_changes_nothing():
+    """The highest so far can be asked for at any time, and is still there at the end."""
+    run(
+        """
+        window = peak.open_window()
+        use(100)
+        early = window.current()
+        other = peak.open_window()
+        assert window.current() == early
+        assert other.current() < early - 90 * MIB
+        use(50)
+        assert window.current() == early
+        assert window.close().peak == early
+        """
+    )
+
+
+def test_peak_is_at_least_start_and_end():
+    """Memory that is held at the end is in end and peak."""
+    run(
+        """
+        window = peak.open_window()
+        kept = bytearray(60 * MIB)
+        reading = window.close()
+        assert reading.end - reading.start > 55 * MIB
+        assert reading.peak >= reading.end
+        window = peak.open_window()
+        del kept
+        reading = window.close()
+        assert reading.end < reading.start - 55 * MIB
+        assert reading.peak >= reading.start
+        """
+    )
+
+
+def test_fork_begins_anew():
+    """A child does not know the peak of its parent's window, has its own windows, and leaves the parent's alone."""
+    child, parent = run(
+        """
+        window = peak.open_window()
+        use(100)
+        pid = os.fork()
+        if pid == 0:
+            assert window.close().peak is None
+            own = peak.open_window()
+            use(40)
+            print(rise(own.close()), flush=True)
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        print(rise(window.close()))
+        """
+    )
+    assert 35 <= int(child) <= 50
+    assert 95 <= int(parent) <= 110
+
+
+def test_fork_while_another_thread_holds_the_lock():
+    """A child forked in the middle of another thread's reading does not wait for that thread."""
+    run(
+        """
+        peak.open_window()
+        holding, release = threading.Event(), threading.Event()
+        def hold():
+            with peak._mark._lock:
+                holding.set()
+                release.wait()
+        thread = threading.Thread(target=hold)
+        thread.start()
+        holding.wait()
+        pid = os.fork()
+        if pid == 0:
+            import signal
+            signal.alarm(10)
+            peak.open_window().close()
+            os._exit(0)
+        release.set()
+        assert os.waitpid(pid, 0)[1] == 0
+        """
+    )
+
+
+def test_without_reset_only_a_rising_mark_is_told():
+    """With resets forbidden a peak is given where the process's own mark rose, and is absent elsewhere."""
+    run(
+        """
+        window = peak.open_window()
+        use(100)
+        assert 95 <= rise(window.close()) <= 110
+        window = peak.open_window()
+        use(50)
+        assert window.current() is None
+        reading = window.close()
+        assert reading.peak is None and reading.source is None
+        assert reading.start > 0 and reading.end > 0
+        """,
+        CODOPERF_OTEL_CLEAR_REFS="false",
+    )
+
+
+def test_mark_that_cannot_be_reset_is_a_rising_mark(monkeypatch):
+    """Where the kernel's file cannot be opened the peak is not invented."""
+    monkeypatch.setattr(peak, "_clear_refs", KeptFile("/proc/self/no_such_file", 1))
+    monkeypatch.setattr(peak, "_mark", None)
+    peak.open_window().close()
+    assert isinstance(peak._mark, peak.RisingMark)
+
+
+def test_file_that_stops_to_be_writable_leaves_open_windows_exact(monkeypatch):
+    """A window that is open when resets end keeps what it knows; later ones go by the rising mark."""
+    monkeypatch.setattr(peak, "_mark", None)
+    window = peak.open_window()
+    bytearray(60 * MIB)
+    monkeypatch.setattr(peak, "_clear_refs", KeptFile("/proc/self/no_such_file", 1))
+    later = peak.open_window()
+    assert later.close().peak is None
+    reading = window.close()
+    assert reading.peak - reading.start > 55 * MIB
+
+
+def test_wrong_setting_is_named(monkeypatch, caplog):
+    """A value that is neither true nor false is one warning, and resets go on."""
+    monkeypatch.setenv(peak.SETTING, "never")
+    assert peak._may_reset()
+    assert "CODOPERF_OTEL_CLEAR_REFS=never" in caplog.text
+
+
+def test_descriptor_closed_by_the_program_is_never_written_to(tmp_path):
+    """Where a daemon closed all descriptors, a file that then bears our number stays as it was."""
+    run(
+        f"""
+        assert peak.open_window().close().peak
+        os.closerange(3, 256)
+        strangers = [os.open(f"{tmp_path}/{{n}}", os.O_RDWR | os.O_CREAT) for n in range(20)]
+        window = peak.open_window()
+        use(50)
+        assert 45 <= rise(window.close()) <= 60
+        assert all(os.fstat(stranger).st_size == 0 for stranger in strangers)
+        """
+    )
+
+
+@given(st.lists(st.one_of(st.integers(0, 20), st.none()), max_size=60))
+def test_marks_give_the_highest_since_any_moment(steps):
+    """For any marks noted and any moments between them, the highest since each moment is exact."""
+    marks = peak.Marks()
+    noted: list[int] = []
+    moments: list[int] = []
+    for step in steps:
+        if step is None:
+            moments.append(marks.noted)
+        else:
+            marks.note(step)
+            noted.append(step)
+    for moment in moments:
+        assert marks.since(moment) == max(noted[moment:], default=0)
+
+
+def test_marks_do_not_grow_with_what_is_noted():
+    """A hundred thousand notes of a steady program leave no more than the distinct heights."""
+    marks = peak.Marks()
+    for number in range(100_000):
+        marks.note(number % 7)
+    assert len(marks._highest) <= 7

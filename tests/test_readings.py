@@ -1,0 +1,344 @@
+"""What the process is read to use is true, cheap to ask for, and the child's own after a fork."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import psutil
+import pytest
+
+from codoperf_otel import _telemetry
+from codoperf_otel._readings import figures, memory, process, with_psutil
+from codoperf_otel._telemetry import names
+from codoperf_otel._telemetry.instruments import INSTRUMENTS
+
+MIB = 1 << 20
+SECOND = 1_000_000_000
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+def run(script: str) -> str:
+    """What a fresh Python process prints."""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+class Clock:
+    """A clock that stands until it is told to move."""
+
+    def __init__(self) -> None:
+        self.now = 0
+
+    def __call__(self) -> int:
+        return self.now
+
+
+@pytest.fixture
+def without_proc(monkeypatch):
+    """A platform without ``/proc`` and without ``resource``, on which psutil can be had."""
+    monkeypatch.setattr(figures, "PROC", "/nowhere")
+    monkeypatch.delattr(figures, "resource")
+    monkeypatch.setattr(memory, "_statm", None)
+
+
+@pytest.fixture
+def without_psutil(monkeypatch):
+    """An environment in which psutil is not installed."""
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    with_psutil._process.cache_clear()
+    yield
+    with_psutil._process.cache_clear()
+
+
+# resident memory
+
+
+def test_rss_is_what_psutil_reads():
+    """Resident memory agrees with psutil's figure."""
+    assert memory.rss() == pytest.approx(psutil.Process().memory_info().rss, abs=4 * MIB)
+
+
+def test_rss_comes_from_psutil_without_proc(without_proc):
+    """Without ``/proc`` psutil gives the resident memory."""
+    assert memory.rss() == psutil.Process().memory_info().rss
+
+
+def test_rss_is_absent_where_nothing_tells_it(without_proc, without_psutil):
+    """With neither ``/proc`` nor psutil there is no reading, and no exception."""
+    assert memory.rss() is None
+    assert memory.recent_rss_mb(time.perf_counter_ns()) is None
+
+
+def test_recent_rss_is_read_again_after_100_ms(monkeypatch):
+    """One reading serves for 100 ms of the clock that is handed in, and no longer."""
+    now = time.perf_counter_ns() + SECOND
+    readings = iter([10 * MIB, 20 * MIB])
+    monkeypatch.setattr(memory, "_recent", (-SECOND, None))
+    monkeypatch.setattr(memory, "rss", lambda: next(readings))
+    assert memory.recent_rss_mb(now) == 10.0
+    assert memory.recent_rss_mb(now + 99_999_999) == 10.0
+    assert memory.recent_rss_mb(now + 100_000_000) == 20.0
+
+
+def test_recent_rss_is_read_at_the_first_call_of_a_new_clock(monkeypatch):
+    """A clock that begins at 0 gets a reading, not the absence before the first."""
+    monkeypatch.setattr(memory, "_recent", (memory._NEVER, None))
+    assert memory.recent_rss_mb(0) > 1
+
+
+@linux
+def test_resident_memory_after_a_fork_is_the_childs():
+    """A kept descriptor would go on naming the parent: parent and child each read their own memory."""
+    run(
+        """
+import os, time
+from codoperf_otel._readings import memory
+before = memory.rss()
+memory.recent_rss_mb(time.perf_counter_ns())
+pid = os.fork()
+if pid == 0:
+    kept = bytearray(100 << 20)
+    assert memory.rss() - before > 90 << 20
+    assert memory.recent_rss_mb(time.perf_counter_ns()) * 2**20 - before > 90 << 20
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+assert memory.rss() - before < 20 << 20
+"""
+    )
+
+
+@linux
+def test_descriptor_closed_by_the_program_is_opened_anew(tmp_path):
+    """Where a daemon closed all descriptors and reused the numbers, memory is still read."""
+    (tmp_path / "text").write_text("no numbers here\n")
+    run(
+        f"""
+import os
+from codoperf_otel._readings import memory
+before = memory.rss()
+os.closerange(3, 256)
+strangers = [os.open("{tmp_path}/text", os.O_RDONLY) for _ in range(9)]
+assert abs(memory.rss() - before) < 5 << 20
+assert all(os.fstat(stranger) for stranger in strangers)
+"""
+    )
+
+
+# the sources
+
+
+def test_sources_are_all_metrics_of_process_and_interpreter():
+    """Each ``process.*`` and ``cpython.gc.*`` instrument of the table has a source, and nothing else has."""
+    assert set(process.SOURCES) == {name for name in INSTRUMENTS if name.startswith(("process.", "cpython."))}
+
+
+@linux
+@pytest.mark.usefixtures("without_psutil")
+def test_every_metric_is_read_without_psutil(telemetry, monkeypatch):
+    """On Linux the standard library and ``/proc`` give every figure, with the convention's attributes."""
+    clock = Clock()
+    monkeypatch.setattr(process, "_readings", process.Readings(clock))
+    process.start()
+    clock.now += SECOND
+    for name, source in process.SOURCES.items():
+        _telemetry.observe(name, source)
+    try:
+        data = telemetry.reader.get_metrics_data()
+    finally:
+        for name in process.SOURCES:
+            _telemetry.unobserve(name)
+    points = {
+        metric.name: [tuple(point.attributes.items()) for point in metric.data.data_points]
+        for metric in data.resource_metrics[0].scope_metrics[0].metrics
+    }
+    modes = [(("cpu.mode", "user"),), (("cpu.mode", "system"),)]
+    generations = [(("cpython.gc.generation", number),) for number in range(3)]
+    assert points == {
+        "process.cpu.time": modes,
+        "process.cpu.utilization": modes,
+        "process.uptime": [()],
+        "process.memory.usage": [()],
+        "process.memory.virtual": [()],
+        "process.thread.count": [()],
+        "process.unix.file_descriptor.count": [()],
+        "process.context_switches": [
+            ((names.PROCESS_CONTEXT_SWITCH_TYPE, "voluntary"),),
+            ((names.PROCESS_CONTEXT_SWITCH_TYPE, "involuntary"),),
+        ],
+        "process.paging.faults": [
+            ((names.PROCESS_PAGING_FAULT_TYPE, "minor"),),
+            ((names.PROCESS_PAGING_FAULT_TYPE, "major"),),
+        ],
+        "process.disk.io": [(("disk.io.direction", "read"),), (("disk.io.direction", "write"),)],
+        "cpython.gc.collections": generations,
+        "cpython.gc.collected_objects": generations,
+        "cpython.gc.uncollectable_objects": generations,
+    }
+
+
+def agree(reading: process.Reading) -> None:
+    """Fail unless a reading is what psutil reads now."""
+    own = psutil.Process()
+    assert reading.cpu == pytest.approx(own.cpu_times()[:2], abs=0.5)
+    assert sum(reading.cpu) == pytest.approx(time.process_time(), abs=0.2)
+    assert reading.resident == pytest.approx(own.memory_info().rss, abs=4 * MIB)
+    assert reading.virtual == pytest.approx(own.memory_info().vms, abs=4 * MIB)
+    assert reading.threads == own.num_threads()
+    assert reading.descriptors == own.num_fds()
+    assert reading.disk_io[1] == pytest.approx(own.io_counters().write_bytes, abs=MIB)
+    assert reading.uptime == pytest.approx(time.time() - own.create_time(), abs=1.5)
+
+
+def test_reading_is_what_psutil_reads():
+    """Each figure agrees with psutil's, with a second thread and an open file in play."""
+    end = threading.Event()
+    thread = threading.Thread(target=end.wait)
+    thread.start()
+    try:
+        with open(os.devnull):
+            agree(process.read(0))
+    finally:
+        end.set()
+        thread.join()
+
+
+def test_reading_comes_from_psutil_without_proc(without_proc):
+    """Without ``/proc`` and ``resource`` psutil gives what it can; page faults by type it cannot."""
+    reading = process.read(0)
+    agree(reading)
+    assert reading.switches is not None
+    assert reading.faults is None
+
+
+def test_descriptors_are_counted_where_the_folder_has_no_size(monkeypatch):
+    """Kernels before 6.2 give no size for ``fd``; then its entries are counted."""
+    expected = figures.descriptors()
+    monkeypatch.setattr(figures.os, "stat", lambda path: os.stat_result([0] * 10))
+    assert figures.descriptors() == expected
+
+
+def test_context_switches_count_every_thread():
+    """Switches of a thread that has ended are the process's, too."""
+    before = figures.switches().voluntary
+    thread = threading.Thread(
+        target=lambda: [time.sleep(0) or os.sched_yield() or time.sleep(1e-6) for _ in range(50)]
+    )
+    thread.start()
+    thread.join()
+    assert figures.switches().voluntary - before >= 50
+
+
+def test_page_faults_and_cpu_time_rise_with_use():
+    """Touching new memory is a minor fault a page, and computing is user time."""
+    faults, spent = figures.faults(), figures.cpu()
+    bytearray(40 * MIB)
+    sum(range(2_000_000))
+    assert figures.faults().minor > faults.minor
+    assert figures.cpu().user > spent.user
+
+
+def test_uptime_begins_with_the_process_not_the_import():
+    """The time before the first import of this package counts."""
+    uptime = run(
+        "import time; time.sleep(0.3)\nfrom codoperf_otel._readings import figures; print(figures.uptime())"
+    )
+    assert 0.3 <= float(uptime) < 30
+
+
+def test_what_cannot_be_read_is_left_out_with_one_line(without_proc, without_psutil, monkeypatch, caplog):
+    """A figure that the platform does not give is absent, said once, and raises nothing."""
+    caplog.set_level(logging.INFO, "codoperf_otel.readings")
+    monkeypatch.setattr(process, "_readings", process.Readings())
+    monkeypatch.setattr(process, "_left_out", set())
+    for _ in range(2):
+        found = {name for name, source in process.SOURCES.items() if list(source())}
+    assert found == {
+        names.PROCESS_CPU_TIME,
+        names.CPYTHON_GC_COLLECTIONS,
+        names.CPYTHON_GC_COLLECTED_OBJECTS,
+        names.CPYTHON_GC_UNCOLLECTABLE_OBJECTS,
+    }
+    left_out = [record.args[0] for record in caplog.records]
+    assert sorted(left_out) == sorted(set(process.SOURCES) - found - {names.PROCESS_CPU_UTILIZATION})
+
+
+def test_one_reading_serves_all_callbacks_for_50_ms():
+    """All that is asked within 50 ms comes from one reading; after that there is a new one."""
+    clock = Clock()
+    readings = process.Readings(clock)
+    first = readings.latest()
+    clock.now += 49_999_999
+    assert readings.latest() is first
+    clock.now += 1
+    assert readings.latest() is not first
+
+
+def cpu_readings(clock: Clock) -> process.Readings:
+    """Readings in which the process uses half a CPU in user mode and a quarter in system mode."""
+
+    def take(at_ns: int) -> process.Reading:
+        seconds = at_ns / SECOND
+        nothing = [None] * (len(process.Reading._fields) - 2)
+        return process.Reading(at_ns, figures.Cpu(0.5 * seconds, 0.25 * seconds), *nothing)
+
+    return process.Readings(clock, take)
+
+
+def utilization() -> dict[str, float]:
+    """What the source of ``process.cpu.utilization`` gives, by mode."""
+    source = process.SOURCES[names.PROCESS_CPU_UTILIZATION]
+    return {seen.attributes[names.CPU_MODE]: seen.value for seen in source()}
+
+
+def test_utilization_is_cpu_time_over_the_time_of_all_cpus(monkeypatch):
+    """The convention's definition: CPU time by elapsed time and by the CPUs the process may use."""
+    clock = Clock()
+    monkeypatch.setattr(process, "_readings", cpu_readings(clock))
+    monkeypatch.setattr(figures, "cpu_count", lambda: 2)
+    assert utilization() == {}
+    clock.now = SECOND - 1
+    assert utilization() == {}
+    clock.now = 2 * SECOND
+    assert utilization() == {"user": pytest.approx(0.25), "system": pytest.approx(0.125)}
+
+
+def test_two_readers_do_not_take_utilization_from_each_other(monkeypatch):
+    """Each of two readers that come one after the other sees the same utilization, however often they ask."""
+    clock = Clock()
+    readings = cpu_readings(clock)
+    monkeypatch.setattr(process, "_readings", readings)
+    monkeypatch.setattr(figures, "cpu_count", lambda: 1)
+    utilization()
+    for _ in range(100):
+        clock.now += 60_000_000
+        seen = utilization(), utilization()
+        if clock.now > SECOND:
+            assert seen == ({"user": pytest.approx(0.5), "system": pytest.approx(0.25)},) * 2
+    assert len(readings._history) < 25
+
+
+def test_utilization_is_measured_over_the_last_reading_one_second_old(monkeypatch):
+    """Of many earlier readings the newest that is a second old is compared, however long ago the first was."""
+    clock = Clock()
+    readings = cpu_readings(clock)
+    for now in (0, 10 * SECOND, 11 * SECOND, 11 * SECOND + SECOND // 2, 12 * SECOND):
+        clock.now = now
+        readings.latest()
+    latest, earlier = readings.compared()
+    assert (latest.at_ns, earlier.at_ns) == (12 * SECOND, 11 * SECOND)
+
+
+def test_collections_of_the_garbage_collector_are_counted():
+    """One full collection is one more of the oldest generation."""
+    source = process.SOURCES[names.CPYTHON_GC_COLLECTIONS]
+    oldest = [seen.value for seen in source()][-1]
+    gc.collect()
+    assert [seen.value for seen in source()][-1] == oldest + 1
