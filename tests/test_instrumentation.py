@@ -67,12 +67,22 @@ def test_another_provider_takes_over(telemetry):
 
 
 def test_uninstrument_ends_the_readings(telemetry):
-    """Afterwards nothing is read, and spans go to the global provider again."""
+    """Afterwards spans go to the global provider again, and nothing is read, wherever one binds."""
     instrument(tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider)
     uninstrument()
     _telemetry.active().tracer.start_span("elsewhere").end()
-    assert metrics(telemetry) == []
     assert telemetry.spans() == []
+    _telemetry.bind(telemetry.tracer_provider, telemetry.meter_provider)
+    assert metrics(telemetry) == []
+
+
+def test_first_utilization_is_measured_from_instrument_on(telemetry, monkeypatch):
+    """A collection that comes a second after `instrument` has a CPU utilization already."""
+    now = [0]
+    monkeypatch.setattr(process, "_readings", process.Readings(lambda: now[0]))
+    instrument(meter_provider=telemetry.meter_provider)
+    now[0] = process.COMPARED_NS
+    assert names.PROCESS_CPU_UTILIZATION in metrics(telemetry)
 
 
 def test_readings_can_begin_again(telemetry):
@@ -85,7 +95,7 @@ def test_readings_can_begin_again(telemetry):
 
 def test_uninstrument_leaves_other_instruments_alone(telemetry):
     """Observables of functions and operations go on after `uninstrument`, at the providers bound next."""
-    _telemetry.observe(names.CACHE_ENTRY_LIMIT, lambda: [])
+    _telemetry.observe(names.CACHE_ENTRY_LIMIT, list)
     uninstrument()
     try:
         assert names.CACHE_ENTRY_LIMIT in _telemetry.binding._sources

@@ -162,7 +162,7 @@ def test_peak_is_at_least_start_and_end():
 
 
 def test_fork_begins_anew():
-    """A child does not know the peak of its parent's window, has its own windows, and leaves the parent's alone."""
+    """A child does not know the peak of its parent's window, and has windows of its own."""
     child, parent = run(
         """
         window = peak.open_window()
@@ -186,7 +186,7 @@ def test_fork_while_another_thread_holds_the_lock():
     """A child forked in the middle of another thread's reading does not wait for that thread."""
     run(
         """
-        peak.open_window()
+        window = peak.open_window()
         holding, release = threading.Event(), threading.Event()
         def hold():
             with peak._mark._lock:
@@ -199,6 +199,7 @@ def test_fork_while_another_thread_holds_the_lock():
         if pid == 0:
             import signal
             signal.alarm(10)
+            window.close()
             peak.open_window().close()
             os._exit(0)
         release.set()
