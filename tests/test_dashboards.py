@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import re
-import runpy
 import shutil
 import subprocess
 import sys
@@ -15,13 +14,12 @@ from typing import Any
 
 import pytest
 import yaml
+from queries import panels, queries
 
 from codoperf_otel._telemetry import names
 from codoperf_otel._telemetry.instruments import INSTRUMENTS, Instrument
 
 FOLDER = Path(__file__).resolve().parent.parent / "dashboards"
-MODULE = runpy.run_path(str(FOLDER / "queries.py"))
-queries, panels = MODULE["queries"], MODULE["panels"]
 
 PANEL_TYPES = {"row", "stat", "table", "timeseries"}
 UNITS = {"binBps", "bytes", "cps", "none", "percentunit", "s"}
