@@ -1,4 +1,25 @@
+"""What each operation of an agent or program costs, in the OpenTelemetry stack you already run.
+
+Decorate functions, agents and tools; call `configure` once; look at traces and metrics wherever
+OTLP goes. Importing this package needs ``opentelemetry-api`` alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from codoperf_otel.__about__ import __version__
 from codoperf_otel.agents import agent, current_agent, propagate_context, tool
+from codoperf_otel.cache_manager import (
+    CachedFunction,
+    CacheInfo,
+    CacheManager,
+    cached_function,
+    clear_cache,
+    get_cache_stats,
+)
+from codoperf_otel.instrumentation import instrument, uninstrument
+from codoperf_otel.lazy_loader import LazyLoader, get_lazy_loader, lazy_function, lazy_import
 from codoperf_otel.performance_monitor import (
     HAS_PSUTIL,
     PerformanceMetrics,
@@ -9,23 +30,47 @@ from codoperf_otel.performance_monitor import (
     performance_context,
     profile_function,
 )
-import importlib as _i
 
-for _m, _n in (
-    ("cache_manager", ("CacheManager", "cached_function", "clear_cache", "get_cache_stats")),
-    ("lazy_loader", ("LazyLoader", "get_lazy_loader", "lazy_function", "lazy_import")),
-    ("instrumentation", ("instrument", "uninstrument")),
-):
-    try:
-        _x = _i.import_module(f"codoperf_otel.{_m}")
-        globals().update({n: getattr(_x, n) for n in _n})
-    except Exception:
-        pass
+if TYPE_CHECKING:
+    from codoperf_otel.sdk import configure, shutdown
+
+PERFORMANCE_MONITOR_AVAILABLE = True
+
+__all__ = [
+    "HAS_PSUTIL",
+    "PERFORMANCE_MONITOR_AVAILABLE",
+    "CacheInfo",
+    "CacheManager",
+    "CachedFunction",
+    "LazyLoader",
+    "PerformanceMetrics",
+    "PerformanceMonitor",
+    "__version__",
+    "agent",
+    "cached_function",
+    "clear_cache",
+    "clear_performance_metrics",
+    "configure",
+    "current_agent",
+    "get_cache_stats",
+    "get_lazy_loader",
+    "get_performance_stats",
+    "instrument",
+    "lazy_function",
+    "lazy_import",
+    "monitor_performance",
+    "performance_context",
+    "profile_function",
+    "propagate_context",
+    "shutdown",
+    "tool",
+    "uninstrument",
+]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name in {"configure", "shutdown"}:
         from codoperf_otel import sdk
 
         return getattr(sdk, name)
-    raise AttributeError(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -70,7 +70,6 @@ class Record:
     started: int
     started_at: int
     left: int
-    process_ns: int
 
     def __init__(self, cell: Cell, parent: Record | None, agent: str | None) -> None:
         self.cell = cell
@@ -83,6 +82,7 @@ class Record:
         self.outer: Record | Loan | None = None
         self.inner: Record | Loan | None = None
         self.window: Any = None
+        self.process_ns: int | None = None
         self.task: object = None
         self.ended = False
         self.lends = False

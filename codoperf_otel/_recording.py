@@ -106,11 +106,16 @@ def begin(site: Site, attributes: Mapping[str, Any] | None = None) -> Record:
         record.context = with_record(around, span, record)
     place.cell.active.append(None)
     if site.memory and span.is_recording():
-        record.window = peak.open_window()
-        place.cell.windows.add(record.window)
-        record.process_ns = process_time_ns()
+        _open_window(record)
     record.started = perf_counter_ns()
     return record
+
+
+def _open_window(record: Record) -> None:
+    record.process_ns = process_time_ns()
+    record.window = peak.open_window()
+    if record.window is not None:
+        record.cell.windows.add(record.window)
 
 
 def _start_span(site: Site, around: Any, attributes: Attributes, started_at: int) -> Span:
@@ -208,8 +213,9 @@ def _measured(record: Record, wall: int) -> Attributes:
         measured[names.SUSPENDED_TIME] = record.suspended_ns / 1e9
     if record.yielded:
         measured[names.YIELDED_COUNT] = record.yielded
-    if record.window is not None:
+    if record.process_ns is not None:
         measured[names.PROCESS_CPU_TIME_SPENT] = (process_time_ns() - record.process_ns) / 1e9
+    if record.window is not None:
         reading = record.window.close()
         record.cell.add_peak(record.window, record.started + wall, reading.peak)
         measured.update(_memory(reading))

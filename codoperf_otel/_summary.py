@@ -6,6 +6,7 @@ import os
 import sys
 from array import array
 from collections import Counter, deque
+from itertools import accumulate
 from math import ceil, inf
 from threading import Lock
 from typing import Any, NamedTuple
@@ -90,11 +91,11 @@ class Summary:
     def percentile(self, share: float) -> float:
         """The execution time that `share` of the calls did not exceed, within 0.4 %."""
         rank = ceil(share * self.seconds.count)
-        for bucket in sorted(self.buckets):
-            rank -= self.buckets[bucket]
-            if rank <= 0:
-                break
-        return min(max(_middle(bucket), self.seconds.lowest), self.seconds.highest)
+        counted = accumulate(self.buckets[bucket] for bucket in sorted(self.buckets))
+        at = next(
+            bucket for bucket, below in zip(sorted(self.buckets), counted, strict=True) if below >= rank
+        )
+        return min(max(_middle(at), self.seconds.lowest), self.seconds.highest)
 
     def as_dict(self) -> dict[str, Any]:
         """The figures under the keys that `PerformanceMonitor.get_stats` documents."""

@@ -66,7 +66,7 @@ def tree(folder: Path) -> Path:
 def reviewed(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Reviewed:
     """The review, run once; its spans have arrived in Jaeger and its last metrics in Prometheus."""
     folder = tmp_path_factory.mktemp("reviewed")
-    output = run("reviewed.py", tree(folder / "tree"), stack.otlp_http, folder / "out", folder / "cache")
+    output = run("reviewed.py", tree(folder / "tree"), stack.otlp_grpc, folder / "out", folder / "cache")
     said = json.loads(output)
     lines = [(folder / "out" / name).read_text().splitlines() for name in ("traces.jsonl", "metrics.jsonl")]
     found = Reviewed(said["calls"], said["all"], *lines)
@@ -243,7 +243,7 @@ def test_jaeger_takes_the_merged_traces_for_display(stack, reviewed):
 
 def test_forked_child_exports_its_own_counts(stack):
     """Parent and child are two instances in Prometheus, with two and three calls."""
-    run("forked.py", stack.otlp_http)
+    run("forked.py", stack.otlp_grpc)
     series = 'codoperf_function_duration_seconds_count{service_name="forked"}'
     result = eventually(lambda: stack.query(series), lambda rows: len(rows) == 2)
     assert sorted(float(row["value"][1]) for row in result) == [2, 3]
@@ -253,13 +253,16 @@ def test_forked_child_exports_its_own_counts(stack):
 def test_every_panel_has_data_after_the_demo(stack, tmp_path):
     """After `codoperf demo` each query of the dashboard gives data from the real Prometheus."""
     command = [sys.executable, "-P", "-m", "codoperf_otel.cli", "demo", str(tree(tmp_path / "tree"))]
-    command += ["--out", str(tmp_path / "out"), "--endpoint", stack.otlp_http]
+    command += ["--out", str(tmp_path / "out"), "--endpoint", stack.otlp_grpc]
     done = subprocess.run(command, capture_output=True, text=True, env=environment(tmp_path))
     assert done.returncode == 0, done.stderr
     values = {
-        "service": "codoperf-demo", "agent": ".*", "__rate_interval": "1m", "__interval": "5s",
-        "__range": "5m", "datasource": "prometheus",
-    }  # fmt: skip
+        "service": "codoperf-demo",
+        "instance": ".*",
+        "agent": ".*",
+        "__rate_interval": "1m",
+        "__range": "5m",
+    }
     empty = {
         title
         for title, promql in queries(json.loads(DASHBOARD.read_text()), values)

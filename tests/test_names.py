@@ -11,7 +11,7 @@ ATTRIBUTES = (
     "gen_ai.GEN_AI_AGENT_DESCRIPTION", "gen_ai.GEN_AI_AGENT_NAME", "gen_ai.GEN_AI_CONVERSATION_ID",
     "gen_ai.GEN_AI_OPERATION_NAME", "gen_ai.GEN_AI_TOOL_CALL_ID", "gen_ai.GEN_AI_TOOL_DESCRIPTION",
     "gen_ai.GEN_AI_TOOL_NAME", "gen_ai.GEN_AI_TOOL_TYPE", "process.PROCESS_CONTEXT_SWITCH_TYPE",
-    "process.PROCESS_PAGING_FAULT_TYPE",
+    "system.SYSTEM_PAGING_FAULT_TYPE",
 )  # fmt: skip
 
 
@@ -26,7 +26,10 @@ def test_attributes_are_the_conventions():
     """An attribute that OpenTelemetry defines is spelled as it does."""
     for entry in ATTRIBUTES:
         group, constant = entry.split(".")
-        assert getattr(names, constant) == convention(f"attributes.{group}_attributes")[constant]
+        assert (
+            getattr(names, constant.removeprefix("SYSTEM_"))
+            == convention(f"attributes.{group}_attributes")[constant]
+        )
 
 
 def test_gen_ai_operations_are_the_conventions():

@@ -71,11 +71,7 @@ BLOCKED = ("opentelemetry.sdk", "opentelemetry.exporter", "grpc", "psutil", "ric
 
 WITHOUT = """
 import sys
-class Block:
-    def find_spec(self, name, path=None, target=None):
-        if any(name == b or name.startswith(b + ".") for b in {blocked}):
-            raise ModuleNotFoundError(f"blocked: {{name}}", name=name)
-sys.meta_path.insert(0, Block())
+sys.modules.update(dict.fromkeys({blocked}))  # None there: it cannot be imported, nor found
 import codoperf_otel
 from codoperf_otel import {public}
 
@@ -88,7 +84,6 @@ assert work() == 1
 codoperf_otel.instrument()
 assert codoperf_otel.get_performance_stats("op")["total_calls"] == 1
 assert codoperf_otel.lazy_import("json").dumps([]) == "[]"
-assert not [m for m in sys.modules if m.split(".")[0] in ("grpc", "psutil")]
 """
 
 

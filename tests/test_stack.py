@@ -188,7 +188,7 @@ def test_up_again_says_that_it_is_up(running_stack: Path) -> None:
     ran = stack("up", "--dir", running_stack)
     assert ran.returncode == 0
     assert "already up" in ran.stdout
-    assert f"OTEL_EXPORTER_OTLP_ENDPOINT={addresses(running_stack)['otlp_http']}\n" in ran.stdout
+    assert f"OTEL_EXPORTER_OTLP_ENDPOINT={addresses(running_stack)['otlp_grpc']}\n" in ran.stdout
     assert pids(running_stack) == before
 
 

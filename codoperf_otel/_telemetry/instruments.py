@@ -53,7 +53,9 @@ INSTRUMENTS: dict[str, Instrument] = {
         "histogram", "s", "Time taken to import lazy modules at first use", DURATION_BOUNDS
     ),
     names.PROCESS_CPU_TIME: Instrument("counter", "s", "CPU time of the process by mode"),
-    names.PROCESS_CPU_UTILIZATION: Instrument("gauge", "1", "CPU time of the process over elapsed time"),
+    names.PROCESS_CPU_UTILIZATION: Instrument(
+        "gauge", "1", "CPU time of the process over elapsed time and the CPUs it may use"
+    ),
     names.PROCESS_UPTIME: Instrument("gauge", "s", "Time since the process started"),
     names.PROCESS_MEMORY_USAGE: Instrument("updowncounter", "By", "Physical memory in use"),
     names.PROCESS_MEMORY_VIRTUAL: Instrument("updowncounter", "By", "Committed virtual memory"),

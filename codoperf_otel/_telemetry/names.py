@@ -14,7 +14,7 @@ ERROR_TYPE = "error.type"
 CPU_MODE = "cpu.mode"
 DISK_IO_DIRECTION = "disk.io.direction"
 PROCESS_CONTEXT_SWITCH_TYPE = "process.context_switch.type"
-PROCESS_PAGING_FAULT_TYPE = "process.paging.fault_type"
+PAGING_FAULT_TYPE = "system.paging.fault.type"
 CPYTHON_GC_GENERATION = "cpython.gc.generation"
 GEN_AI_OPERATION_NAME = "gen_ai.operation.name"
 GEN_AI_AGENT_NAME = "gen_ai.agent.name"
@@ -30,6 +30,9 @@ METRIC_OVERFLOW = "otel.metric.overflow"
 # values of gen_ai.operation.name, and first words of the span names
 INVOKE_AGENT = "invoke_agent"
 EXECUTE_TOOL = "execute_tool"
+
+# first word of the name of a span that a lazy load makes
+LAZY_LOAD = "lazy_load"
 
 # attributes of this package
 OPERATION_NAME = "codoperf.operation.name"

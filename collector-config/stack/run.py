@@ -135,7 +135,7 @@ def _tell(folder: Path) -> None:
     print(f"Jaeger      {addresses['jaeger']}")
     print(f"Prometheus  {addresses['prometheus']}")
     print(f"data, logs  {folder}")
-    print(f"export OTEL_EXPORTER_OTLP_ENDPOINT={addresses['otlp_http']}")
+    print(f"export OTEL_EXPORTER_OTLP_ENDPOINT={addresses['otlp_grpc']}")
 
 
 def _record(folder: Path, part: str) -> Path:
