@@ -22,9 +22,11 @@ from codoperf_otel.instrumentation import instrument, uninstrument
 from codoperf_otel.lazy_loader import LazyLoader, get_lazy_loader, lazy_function, lazy_import
 from codoperf_otel.performance_monitor import (
     HAS_PSUTIL,
+    Operation,
     PerformanceMetrics,
     PerformanceMonitor,
     clear_performance_metrics,
+    current_operation,
     get_performance_stats,
     monitor_performance,
     performance_context,
@@ -43,6 +45,7 @@ __all__ = [
     "CacheManager",
     "CachedFunction",
     "LazyLoader",
+    "Operation",
     "PerformanceMetrics",
     "PerformanceMonitor",
     "__version__",
@@ -52,6 +55,7 @@ __all__ = [
     "clear_performance_metrics",
     "configure",
     "current_agent",
+    "current_operation",
     "get_cache_stats",
     "get_lazy_loader",
     "get_performance_stats",

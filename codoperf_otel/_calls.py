@@ -1,4 +1,4 @@
-"""The one driver of every monitored call: function, coroutine, generator, async generator, `with` scope.
+"""The one driver of every monitored call: function, coroutine, generator, async generator.
 
 A call runs in segments: one for a function, one between two suspensions for the others. A segment
 begins with `_resume` and ends with `_pause`; the Context is attached and the thread's slot taken only
@@ -10,16 +10,16 @@ from __future__ import annotations
 import functools
 import inspect
 import types
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextvars import Token
 from time import perf_counter_ns
-from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 from opentelemetry.context import Context, attach, detach, get_current
 
-from codoperf_otel._context import Loan, Record, record_in, running_task, slot, switch
-from codoperf_otel._recording import Site, begin, finish
+from codoperf_otel._context import Record, slot, switch
+from codoperf_otel._recording import begin, finish
+from codoperf_otel._sites import Site
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -63,6 +63,8 @@ def _function(func: Function, site: Site) -> Function:
     @functools.wraps(func)
     def monitored(*args: Any, **kwargs: Any) -> Any:
         record = begin(site)
+        if site.capture is not None:
+            site.capture.arguments(record.span, args, kwargs)
         token = _resume(record)
         try:
             result = func(*args, **kwargs)
@@ -70,11 +72,45 @@ def _function(func: Function, site: Site) -> Function:
             _pause(record, token)
             finish(site, record, error)
             raise
+        if hasattr(type(result), "__await__"):
+            return _awaited(result, site, record, token)
         _pause(record, token)
+        if site.capture is not None:
+            site.capture.result(record.span, result)
         finish(site, record)
         return result
 
     return monitored
+
+
+def _awaited(result: Any, site: Site, record: Record, token: Attached) -> Any:
+    """What a plain function gave that is to be awaited: the call lasts until that is done."""
+    _suspend(record, token)
+    if inspect.iscoroutine(result):
+        return _finish_with(result, site, record)
+    if hasattr(type(result), "add_done_callback"):
+        result.add_done_callback(lambda done: finish(site, record, _failure_of(done)))
+    else:
+        finish(site, record)
+    return result
+
+
+async def _finish_with(coroutine: Any, site: Site, record: Record) -> Any:
+    try:
+        result = await _steps(coroutine, record, _return_to(record))
+    except BaseException as error:
+        finish(site, record, error)
+        raise
+    finish(site, record)
+    return result
+
+
+def _failure_of(future: Any) -> BaseException | None:
+    try:
+        error: BaseException | None = future.exception()
+    except BaseException as cancelled:
+        return cancelled
+    return error
 
 
 @types.coroutine
@@ -106,11 +142,15 @@ def _coroutine_function(func: Function, site: Site) -> Function:
     async def monitored(*args: Any, **kwargs: Any) -> Any:
         coroutine = func(*args, **kwargs)
         record = begin(site)
+        if site.capture is not None:
+            site.capture.arguments(record.span, args, kwargs)
         try:
             result = await _steps(coroutine, record, _resume(record))
         except BaseException as error:
             finish(site, record, error)
             raise
+        if site.capture is not None:
+            site.capture.result(record.span, result)
         finish(site, record)
         return result
 
@@ -122,6 +162,8 @@ def _generator_function(func: Function, site: Site) -> Function:
     def monitored(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         generator = func(*args, **kwargs)
         record = begin(site)
+        if site.capture is not None:
+            site.capture.arguments(record.span, args, kwargs)
         token = _resume(record)
         step, value = generator.send, None
         while True:
@@ -154,6 +196,8 @@ def _async_generator_function(func: Function, site: Site) -> Function:
     async def monitored(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         generator = func(*args, **kwargs)
         record = begin(site)
+        if site.capture is not None:
+            site.capture.arguments(record.span, args, kwargs)
         token = _resume(record)
         step, value = generator.asend, None
         while True:
@@ -186,87 +230,25 @@ _KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Function, Site], Function]]
 
 
 def monitored(func: Callable[P, R], make_site: Callable[[Function], Site]) -> Callable[P, R]:
-    """`func`, whatever its kind, with each call of it recorded as one of the site made for it."""
+    """`func`, whatever its kind, with each call of it recorded as one of the site made for it.
+
+    Of a class, the public methods it defines itself.
+    """
+    if isinstance(func, type):
+        return cast("Callable[P, R]", _monitor_methods(func, make_site))
     if isinstance(func, classmethod | staticmethod):
         return cast("Callable[P, R]", type(func)(monitored(func.__func__, make_site)))
-    wrap = next((wrap for is_kind, wrap in _KINDS if is_kind(func)), _function)
+    called = func if hasattr(func, "__code__") or isinstance(func, functools.partial) else _call_of(func)
+    wrap = next((wrap for is_kind, wrap in _KINDS if is_kind(called)), _function)
     return wrap(func, make_site(func))
 
 
-class Scope:
-    """A block of code recorded as one call: ``with`` and ``async with`` alike."""
-
-    def __init__(self, site: Site, attributes: Mapping[str, Any] | None = None) -> None:
-        self._site = site
-        self._attributes = attributes
-        self._open: list[Record] = []
-
-    def __enter__(self) -> Self:
-        record = begin(self._site, self._attributes)
-        record.scope = self
-        self._open.append(record)
-        if record.context is not None:
-            attach(record.context)
-        _open_clock(record)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        record = self._leave()
-        _close_clock(record)
-        finish(self._site, record, error)
-
-    async def __aenter__(self) -> Self:
-        return self.__enter__()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.__exit__(kind, error, trace)
-
-    def _leave(self) -> Record:
-        """Take the record of this block off the Context, where it still is on it."""
-        record = record_in(get_current())
-        while record is not None and record not in self._open:
-            record = record.parent
-        if record is None:
-            return self._open.pop()
-        self._open.remove(record)
-        attach(record.outer_context)
-        return record
+def _call_of(func: Any) -> Any:
+    return getattr(type(func), "__call__", func)  # noqa: B004  # its kind is asked, not whether it is there
 
 
-def _clock(driver: Record | Loan) -> int:
-    """The CPU time of a driven call up to the last switch."""
-    return cast("int", driver.cpu_ns) + slot.since - driver.entered
-
-
-def _open_clock(record: Record) -> None:
-    """Let the block's CPU time be that of the driven call around it, else of the thread.
-
-    In a task that no driven call encloses the thread also runs others: there is no figure then.
-    """
-    around = slot.record
-    if around is None:
-        known = record.task is None
-    else:
-        known = around.task is record.task
-        record.driver = around if around.scope is None else around.driver
-    if not known:
-        record.cpu_ns = record.driver = None
-        return
-    record.outer = switch(record)
-    record.entered = _clock(record.driver) if record.driver is not None else slot.since
-
-
-def _close_clock(record: Record) -> None:
-    if record.cpu_ns is None:
-        return
-    if slot.record is not record or record.task is not running_task():
-        record.cpu_ns = None  # left elsewhere than it was entered
-        return
-    switch(record.outer)
-    now = _clock(record.driver) if record.driver is not None else slot.since
-    record.cpu_ns = now - record.entered
-    record.outer = record.driver = None
+def _monitor_methods(owner: type, make_site: Callable[[Function], Site]) -> type:
+    for name, member in list(vars(owner).items()):
+        if not name.startswith("_") and isinstance(member, classmethod | staticmethod | types.FunctionType):
+            setattr(owner, name, monitored(cast("Function", member), make_site))
+    return owner

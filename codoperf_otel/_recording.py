@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from time import perf_counter_ns, process_time_ns
 from typing import Any
 
@@ -14,73 +14,12 @@ from opentelemetry.trace import INVALID_SPAN, Span
 from codoperf_otel import _context, _telemetry
 from codoperf_otel._context import Record, record_in, running_task, with_record
 from codoperf_otel._readings import memory, peak
-from codoperf_otel._statistics import Attributes, Cell, Family, cell, with_agent
+from codoperf_otel._sites import Site
+from codoperf_otel._statistics import Attributes
 from codoperf_otel._summary import Entry
 from codoperf_otel._telemetry import names
 
 log = logging.getLogger("codoperf_otel.calls")
-
-MAX_PLACES = 1000
-
-
-class Place:
-    """A site under one agent: the cell it is counted in and the attributes its span starts with."""
-
-    __slots__ = ("attributes", "cell")
-
-    def __init__(self, cell: Cell, attributes: Attributes) -> None:
-        self.cell = cell
-        self.attributes = attributes
-
-
-class Site:
-    """What is the same at every call of one function or operation; made once, at decoration."""
-
-    __slots__ = (
-        "_places", "agent", "attributes", "cell_name", "duration_attributes", "family", "histogram",
-        "memory", "name", "sink", "span_name",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        name: str,
-        span_name: str,
-        *,
-        family: Family,
-        cell_name: str,
-        histogram: str,
-        sink: Callable[[Entry], None],
-        attributes: Attributes,
-        duration_attributes: Attributes | None = None,
-        agent: str | None = None,
-        memory: bool = True,
-    ) -> None:
-        self.name = name
-        self.span_name = span_name
-        self.family = family
-        self.cell_name = cell_name
-        self.histogram = histogram
-        self.sink = sink
-        self.attributes = attributes
-        self.duration_attributes = duration_attributes
-        self.agent = agent
-        self.memory = memory
-        self._places: dict[str | None, Place] = {}
-
-    def place(self, agent: str | None) -> Place:
-        """The place under an agent, made at the first call there."""
-        found = self._places.get(agent)
-        if found is None:
-            found = self._make_place(agent)
-            if len(self._places) < MAX_PLACES:
-                self._places[agent] = found
-        return found
-
-    def _make_place(self, agent: str | None) -> Place:
-        measured = self.duration_attributes
-        if measured is not None:
-            measured = with_agent(measured, agent)
-        return Place(cell(self.family, self.cell_name, agent, measured), with_agent(self.attributes, agent))
 
 
 def begin(site: Site, attributes: Mapping[str, Any] | None = None) -> Record:
@@ -93,19 +32,18 @@ def begin(site: Site, attributes: Mapping[str, Any] | None = None) -> Record:
     place = site.place(agent)
     record = Record(place.cell, parent, agent)
     record.task = running_task()
-    record.started_at = time.time_ns()
-    record.span = span = _start_span(
-        site,
-        around,
-        {**place.attributes, **attributes} if attributes else place.attributes,
-        record.started_at,
-    )
     record.outer_context = around
-    # without a provider there is nothing to be the parent of; an agent must still be found by what it calls
-    if span is not INVALID_SPAN or site.agent is not None:
-        record.context = with_record(around, span, record)
+    record.started_at = time.time_ns()
+    if site.min_span_ns or (site.span_rate is not None and not site.span_rate.allows(perf_counter_ns())):
+        record.span = INVALID_SPAN
+    else:
+        first = place.attributes if not attributes else {**place.attributes, **attributes}
+        record.span = _start_span(site, around, first, record.started_at)
+    # without a span there is nothing to be the parent of; an agent must still be found by what it calls
+    if record.span is not INVALID_SPAN or site.agent is not None:
+        record.context = with_record(around, record.span, record)
     place.cell.active.append(None)
-    if site.memory and span.is_recording():
+    if site.memory and record.span.is_recording():
         _open_window(record)
     record.started = perf_counter_ns()
     return record
@@ -146,6 +84,10 @@ def _finish(site: Site, record: Record, ended: int, error: BaseException | None)
     wall = ended - record.started
     span = record.span
     failure = error if error is not None and is_failure(error) else None
+    if site.min_span_ns and (wall >= site.min_span_ns or failure is not None):
+        attributes = site.place(record.agent).attributes
+        record.span = span = _start_span(site, record.outer_context, attributes, record.started_at)
+        record.context = with_record(record.outer_context, span, record)
     if span.is_recording():
         _describe(record, wall, error, failure)
     attributes = (

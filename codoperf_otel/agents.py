@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from codoperf_otel._calls import Scope, monitored
+from codoperf_otel import _switches
+from codoperf_otel._calls import monitored
 from codoperf_otel._context import current_agent, propagate_context
-from codoperf_otel._recording import Site
+from codoperf_otel._monitor import global_monitor
+from codoperf_otel._scopes import Scope
+from codoperf_otel._sites import Site
 from codoperf_otel._statistics import OPERATION
 from codoperf_otel._telemetry import names
-from codoperf_otel.performance_monitor import _performance_monitor
 
 __all__ = ["agent", "current_agent", "propagate_context", "tool"]
 
@@ -22,6 +24,8 @@ class _Operation(Scope):
     """An agent or a tool, as a decorator or as a context manager."""
 
     def __call__(self, func: Callable[P, R]) -> Callable[P, R]:
+        if not _switches.flag(_switches.ENABLED, default=True):
+            return func
         return monitored(func, lambda _: self._site)
 
 
@@ -98,6 +102,4 @@ def _present(attributes: dict[str, str | None]) -> dict[str, str]:
 
 
 def _site(cell_name: str, span_name: str, **rest: Any) -> Site:
-    return Site(
-        span_name, span_name, family=OPERATION, cell_name=cell_name, sink=_performance_monitor._take, **rest
-    )
+    return Site(span_name, span_name, family=OPERATION, cell_name=cell_name, sink=global_monitor.take, **rest)

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-import logging
-import os
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, overload
 
-from codoperf_otel._calls import Scope, monitored
-from codoperf_otel._readings import memory as _memory
-from codoperf_otel._recording import Site
+from opentelemetry.trace import INVALID_SPAN, Span
+from opentelemetry.util.types import AttributeValue
+
+from codoperf_otel import _switches
+from codoperf_otel._calls import monitored
+from codoperf_otel._capture import Capture, Redact
+from codoperf_otel._context import current_record
+from codoperf_otel._monitor import PerformanceMetrics, PerformanceMonitor
+from codoperf_otel._monitor import global_monitor as _performance_monitor
+from codoperf_otel._scopes import Scope
+from codoperf_otel._sites import Site, SpanRate
 from codoperf_otel._statistics import FUNCTION, OPERATION
-from codoperf_otel._summary import Entry, Statistics
 from codoperf_otel._telemetry import names
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 __all__ = [
     "HAS_PSUTIL",
+    "Operation",
     "PerformanceMetrics",
     "PerformanceMonitor",
     "clear_performance_metrics",
+    "current_operation",
     "get_performance_stats",
     "monitor_performance",
     "performance_context",
@@ -38,159 +41,33 @@ R = TypeVar("R")
 HAS_PSUTIL = find_spec("psutil") is not None
 """Whether psutil can be found; it is not imported to find out."""
 
-log = logging.getLogger("codoperf_otel.performance_monitor")
-
-
-@dataclass
-class PerformanceMetrics:
-    """One finished call.
-
-    ``execution_time`` is in seconds, ``memory_usage_mb`` the resident memory of the process at its end
-    in MiB, ``cpu_percent`` 100 x CPU time / execution time, ``timestamp`` the end in Unix seconds.
-    Memory and CPU are None where they could not be measured.
-    """
-
-    function_name: str
-    execution_time: float
-    memory_usage_mb: float | None
-    cpu_percent: float | None
-    timestamp: float = field(default_factory=time.time)
-    metadata: dict[str, Any] = field(default_factory=dict)
-
-
-class PerformanceMonitor:
-    """Statistics of calls by name: exact over every call ever recorded, in constant memory a name.
-
-    `newest` is how many calls `metrics` keeps. With `log_file`, each call is appended to it as one JSON
-    object a line.
-
-    >>> monitor = PerformanceMonitor()
-    >>> monitor.record_metrics("load", 0.25, memory_usage_mb=80.0, cpu_percent=50.0)
-    >>> monitor.get_stats("load")["execution_time"]["max"]
-    0.25
-    """
-
-    def __init__(self, log_file: str | os.PathLike[str] | None = None, *, newest: int = 1000) -> None:
-        self.log_file = None if log_file is None else _path(log_file)
-        self._statistics = Statistics(newest)
-        self._warned = False
-
-    @property
-    def metrics(self) -> list[PerformanceMetrics]:
-        """The newest calls, oldest first."""
-        return [_as_metrics(entry) for entry in self._statistics.newest()]
-
-    def record_metrics(
-        self,
-        function_name: str,
-        execution_time: float,
-        memory_usage_mb: float | None = None,
-        cpu_percent: float | None = None,
-        metadata: dict[str, Any] | None = None,
-    ) -> None:
-        """Count a call that was measured elsewhere; it goes to the statistics, not to telemetry.
-
-        Without `memory_usage_mb` the process's resident memory is read, at most every 100 ms.
-        """
-        if memory_usage_mb is None:
-            memory_usage_mb = _memory.recent_rss_mb(time.perf_counter_ns())
-        self._take(
-            Entry(function_name, execution_time, memory_usage_mb, cpu_percent, time.time(), metadata or {})
-        )
-
-    def _take(self, entry: Entry) -> None:
-        self._statistics.append(entry)
-        if self.log_file is not None:
-            self._write(self.log_file, entry)
-
-    def _write(self, path: Path, entry: Entry) -> None:
-        try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(_as_json(_as_metrics(entry)) + "\n")
-        except OSError as error:
-            if not self._warned:
-                self._warned = True
-                log.warning("performance log %s cannot be written: %s", path, error)
-
-    def get_stats(self, function_name: str | None = None) -> dict[str, Any]:
-        """The statistics of one name, or of all: ``{}`` before the first call.
-
-        ``total_calls``; ``execution_time`` in seconds with min, max, avg, total, p50, p95, p99;
-        ``memory_usage_mb`` and ``cpu_percent`` with min, max, avg.
-        """
-        summary = self._statistics.summary(function_name)
-        return {} if summary is None else {"function_name": function_name or "all", **summary.as_dict()}
-
-    def clear_metrics(self) -> None:
-        """Forget all statistics. Telemetry is not touched: a counter must not run back."""
-        self._statistics.clear()
-
-    def export_metrics(self, file_path: str | os.PathLike[str]) -> None:
-        """Write the newest calls as a JSON list, replacing the file in one step.
-
-        Raises:
-            OSError: the file cannot be written; it names the path.
-        """
-        path = _path(file_path)
-        rows = ",\n  ".join(_as_json(metrics) for metrics in self.metrics)
-        try:
-            _replace(path, f"[\n  {rows}\n]\n" if rows else "[]\n")
-        except OSError as error:
-            raise OSError(error.errno, f"metrics cannot be exported: {error.strerror}", str(path)) from error
-
-
-def _path(given: str | os.PathLike[str]) -> Path:
-    from pathlib import Path  # not at the top: it costs a tenth of this package's import
-
-    return Path(given)
-
-
-def _replace(path: Path, text: str) -> None:
-    import tempfile
-
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(temporary, path)  # noqa: PTH105
-    except BaseException:
-        os.unlink(temporary)  # noqa: PTH108
-        raise
-
-
-def _as_metrics(entry: Entry) -> PerformanceMetrics:
-    return PerformanceMetrics(*entry)
-
-
-def _as_json(metrics: PerformanceMetrics) -> str:
-    import json
-
-    return json.dumps(asdict(metrics), default=repr, skipkeys=True)
-
-
-_performance_monitor = PerformanceMonitor()
-
 
 @overload
 def monitor_performance(function_name: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
 def monitor_performance(
-    function_name: str | None = None, monitor: PerformanceMonitor | None = None, *, memory: bool = False
+    function_name: str | None = None,
+    monitor: PerformanceMonitor | None = None,
+    *,
+    memory: bool = False,
+    capture: Iterable[str] = (),
+    redact: Redact | None = None,
+    max_spans_per_second: float | None = None,
+    min_span_duration: float | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def monitor_performance(
     function_name: str | Callable[..., Any] | None = None,
     monitor: PerformanceMonitor | None = None,
-    *,
-    memory: bool = False,
+    **options: Any,
 ) -> Any:
     """Monitor every call of a function: a span, its duration, its CPU time, its statistics.
 
-    Functions, coroutine functions, generator and async generator functions stay what they are. The
-    statistics are kept under `function_name`, else under the function's own name, by `monitor`, else by
-    the global monitor; the span is named `function_name`, else ``module.qualname``. With `memory`, the
-    span also says what the process's memory was at the start, at the end and at its highest.
+    Functions, coroutine functions, generator and async generator functions stay what they are; a class
+    has its public methods monitored. The statistics are kept under `function_name`, else under the
+    function's own name, by `monitor`, else by the global monitor; the span is named `function_name`,
+    else ``module.qualname``. With ``CODOPERF_OTEL_ENABLED=false`` the function itself is given back.
 
-    >>> @monitor_performance("area")
+    >>> @monitor_performance("area", capture=("width",))
     ... def area(width, height):
     ...     return width * height
     >>> area(2, 3)
@@ -198,38 +75,84 @@ def monitor_performance(
     >>> get_performance_stats("area")["total_calls"]
     1
 
+    Args:
+        function_name: the name to record under; used bare, the function itself.
+        monitor: who keeps the statistics.
+        memory: the span also says what the process's memory was at start, end and highest.
+        capture: parameters whose values go on the span, as ``codoperf.argument.{name}``, cut at 256
+            characters; ``"return"`` is the result, ``codoperf.result``. None by default.
+        redact: called with the name and the value of what is captured; what it gives is shown instead.
+        max_spans_per_second: above this rate a call has no span; metrics and statistics stay exact.
+        min_span_duration: seconds below which a call that succeeds has no span. The span is made
+            afterwards, with its true start and end, so what the call itself calls has the nearest span
+            outside for a parent: for functions that call nothing monitored. Such a call has no
+            captured arguments.
+
     Raises:
         TypeError: what is decorated is not callable.
+        ValueError: an option, or the variable that stands for it, is wrong; the message names it, its
+            value and what is allowed.
     """
     if callable(function_name):
-        return monitored(function_name, lambda func: _function_site(func, None, None, memory=False))
+        return _monitor(function_name, None, None)
     if function_name is not None and not isinstance(function_name, str):
         raise TypeError(f"monitor_performance takes a name or a function, not {function_name!r}")
-    return lambda func: monitored(
-        func, lambda inner: _function_site(inner, function_name, monitor, memory=memory)
-    )
+    return lambda func: _monitor(func, function_name, monitor, **options)
 
 
 profile_function = monitor_performance
 
 
-def _function_site(
-    func: Callable[..., Any], name: str | None, monitor: PerformanceMonitor | None, *, memory: bool
-) -> Site:
-    if not callable(func):
+def _monitor(
+    func: Callable[P, R], name: str | None, monitor: PerformanceMonitor | None, **options: Any
+) -> Callable[P, R]:
+    if not callable(func) and not isinstance(func, classmethod | staticmethod):
         raise TypeError(f"only a callable can be monitored, not {func!r}")
-    own_name = getattr(func, "__name__", type(func).__name__)
-    qualified = f"{getattr(func, '__module__', '?')}.{getattr(func, '__qualname__', own_name)}"
+    if not _switches.flag(_switches.ENABLED, default=True):
+        return func
+
+    def make_site(inner: Callable[..., Any]) -> Site:
+        given = f"{name}.{inner.__name__}" if name and isinstance(func, type) else name
+        return _function_site(inner, given, monitor, **options)
+
+    return monitored(func, make_site)
+
+
+def _function_site(
+    func: Callable[..., Any],
+    name: str | None,
+    monitor: PerformanceMonitor | None,
+    *,
+    memory: bool = False,
+    capture: Iterable[str] = (),
+    redact: Redact | None = None,
+    max_spans_per_second: float | None = None,
+    min_span_duration: float | None = None,
+) -> Site:
+    own_name, qualified = _names_of(func)
+    rate = _switches.chosen("max_spans_per_second", max_spans_per_second, _switches.MAX_SPANS_PER_SECOND)
+    shortest = _switches.chosen("min_span_duration", min_span_duration, _switches.MIN_SPAN_DURATION)
     return Site(
         name or own_name,
         name or qualified,
         family=FUNCTION,
         cell_name=qualified,
         histogram=names.FUNCTION_DURATION,
-        sink=(monitor or _performance_monitor)._take,
+        sink=(monitor or _performance_monitor).take,
         attributes={names.CODE_FUNCTION_NAME: qualified, **_place_in_code(func)},
         memory=memory,
+        capture=Capture(func, tuple(capture), redact) if capture else None,
+        span_rate=SpanRate(rate) if rate is not None else None,
+        min_span_ns=int(shortest * 1e9) if shortest is not None else 0,
     )
+
+
+def _names_of(func: Callable[..., Any]) -> tuple[str, str]:
+    """The name of a callable, and its module and qualified name."""
+    while isinstance(func, functools.partial):
+        func = func.func
+    named = func if hasattr(func, "__qualname__") else type(func)
+    return named.__name__, f"{named.__module__}.{named.__qualname__}"
 
 
 def _place_in_code(func: Callable[..., Any]) -> dict[str, Any]:
@@ -261,9 +184,34 @@ def operation_site(operation: str) -> Site:
         family=OPERATION,
         cell_name=operation,
         histogram=names.OPERATION_DURATION,
-        sink=_performance_monitor._take,
+        sink=_performance_monitor.take,
         attributes={names.OPERATION_NAME: operation},
     )
+
+
+class Operation:
+    """The call in force, to say more of it."""
+
+    __slots__ = ("_span",)
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+
+    def set(self, name: str, value: AttributeValue) -> None:
+        """Put an attribute on the call's span."""
+        self._span.set_attribute(name, value)
+
+
+def current_operation() -> Operation:
+    """The innermost monitored call, operation, agent or tool in force here.
+
+    Outside any, and in a call without a span, what is set is dropped.
+
+    >>> with performance_context("load index"):
+    ...     current_operation().set("index.shard", 3)
+    """
+    record = current_record()
+    return Operation(INVALID_SPAN if record is None else record.span)
 
 
 def get_performance_stats(function_name: str | None = None) -> dict[str, Any]:

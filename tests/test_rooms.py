@@ -21,13 +21,14 @@ FLOORS = (
     ("sdk", "demo"),
     ("__init__",),
     PUBLIC,
-    ("_calls",),
+    ("_calls", "_monitor", "_scopes"),
     ("_recording",),
+    ("_sites",),
     ("_cache", "_readings"),
-    ("_context", "_summary"),
+    ("_capture", "_context", "_summary"),
     ("_statistics",),
     ("_telemetry",),
-    ("__about__",),
+    ("__about__", "_switches"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 KNOWN_EXCEPTIONS = {("__init__", "sdk")}  # configure and shutdown, through the facade's __getattr__

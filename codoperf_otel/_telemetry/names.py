@@ -37,6 +37,8 @@ LAZY_LOAD = "lazy_load"
 # attributes of this package
 OPERATION_NAME = "codoperf.operation.name"
 OUTCOME = "codoperf.outcome"
+ARGUMENT = "codoperf.argument"
+RESULT = "codoperf.result"
 CPU_TIME = "codoperf.cpu.time"
 CPU_SELF_TIME = "codoperf.cpu.self_time"
 SUSPENDED_TIME = "codoperf.suspended.time"

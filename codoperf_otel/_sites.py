@@ -1,0 +1,119 @@
+"""Sites: what is the same at every call of one function or operation, made once, at decoration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from codoperf_otel._capture import Capture
+from codoperf_otel._statistics import Attributes, Cell, Family, cell, with_agent
+from codoperf_otel._summary import Entry
+
+MAX_PLACES = 1000
+SECOND_NS = 1_000_000_000
+
+
+class Place:
+    """A site under one agent: the cell it is counted in and the attributes its span starts with."""
+
+    __slots__ = ("attributes", "cell")
+
+    def __init__(self, cell: Cell, attributes: Attributes) -> None:
+        self.cell = cell
+        self.attributes = attributes
+
+
+class SpanRate:
+    """At most so many spans a second; metrics and statistics count every call all the same."""
+
+    __slots__ = ("_left", "_limit", "_since")
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._left = limit
+        self._since = 0
+
+    def allows(self, now_ns: int) -> bool:
+        """Whether the call that begins now has a span."""
+        if now_ns - self._since >= SECOND_NS:
+            self._since = now_ns
+            self._left = self._limit
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+class Site:
+    """What a function, an operation, an agent or a tool is called and where its calls are counted."""
+
+    __slots__ = (
+        "_places",
+        "agent",
+        "attributes",
+        "capture",
+        "cell_name",
+        "duration_attributes",
+        "family",
+        "histogram",
+        "memory",
+        "min_span_ns",
+        "name",
+        "sink",
+        "span_name",
+        "span_rate",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        span_name: str,
+        *,
+        family: Family,
+        cell_name: str,
+        histogram: str,
+        sink: Callable[[Entry], None],
+        attributes: Attributes,
+        duration_attributes: Attributes | None = None,
+        agent: str | None = None,
+        memory: bool = True,
+        capture: Capture | None = None,
+        span_rate: SpanRate | None = None,
+        min_span_ns: int = 0,
+    ) -> None:
+        self.name = name
+        self.span_name = span_name
+        self.family = family
+        self.cell_name = cell_name
+        self.histogram = histogram
+        self.sink = sink
+        self.attributes = attributes
+        self.duration_attributes = duration_attributes
+        self.agent = agent
+        self.memory = memory
+        self.capture = capture
+        self.span_rate = span_rate
+        self.min_span_ns = min_span_ns
+        self._places: dict[str | None, Place] = {}
+
+    def __reduce__(self) -> tuple[Callable[[Attributes], Site], tuple[Attributes]]:
+        """A decorated function goes to another process without what was counted in this one."""
+        return _remake, ({name: getattr(self, name) for name in self.__slots__ if name != "_places"},)
+
+    def place(self, agent: str | None) -> Place:
+        """The place under an agent, made at the first call there."""
+        found = self._places.get(agent)
+        if found is None:
+            found = self._make_place(agent)
+            if len(self._places) < MAX_PLACES:
+                self._places[agent] = found
+        return found
+
+    def _make_place(self, agent: str | None) -> Place:
+        measured = self.duration_attributes
+        if measured is not None:
+            measured = with_agent(measured, agent)
+        return Place(cell(self.family, self.cell_name, agent, measured), with_agent(self.attributes, agent))
+
+
+def _remake(values: Attributes) -> Site:
+    return Site(**values)
