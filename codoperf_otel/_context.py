@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_RECORD_KEY = create_key("codoperf-record")
+RECORD_KEY = create_key("codoperf-record")
 _SPAN_KEY = next(iter(trace.set_span_in_context(trace.INVALID_SPAN, Context())))
 
 generation = 0
@@ -142,12 +142,12 @@ def switch(to: Record | Loan | None) -> Record | Loan | None:
 
 def with_record(parent: Context, span: Span, record: Record) -> Context:
     """A new Context: the parent's values, with this span and this record as the current ones."""
-    return Context({**parent, _SPAN_KEY: span, _RECORD_KEY: record})
+    return Context({**parent, _SPAN_KEY: span, RECORD_KEY: record})
 
 
 def record_in(context: Context) -> Record | None:
     """The record that a Context carries."""
-    return context.get(_RECORD_KEY)  # type: ignore[return-value]
+    return context.get(RECORD_KEY)  # type: ignore[return-value]
 
 
 def current_record() -> Record | None:

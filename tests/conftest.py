@@ -62,6 +62,12 @@ class Telemetry:
         }
 
 
+@pytest.fixture(autouse=True)
+def cache_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache folder of this test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture
 def telemetry() -> Iterator[Telemetry]:
     """The package bound to in-memory exporters, and back to the global providers afterwards."""

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codoperf_otel._cache import clocks, codec
+from codoperf_otel._cache import clocks, codec, sqlite
 from codoperf_otel._cache.disk import FILE, Disk
 from codoperf_otel._cache.memory import Memory
 from codoperf_otel._cache.scope import Scope
@@ -69,7 +69,7 @@ def tier(request, tmp_path, time, evicted):
 @pytest.fixture
 def scope():
     """A cache with a place on disk."""
-    return Scope("one", "origin of one")
+    return Scope("one", lambda: "origin of one")
 
 
 class TestEveryTier:
@@ -87,7 +87,7 @@ class TestEveryTier:
         """Another key, or the same key in another scope, holds nothing."""
         tier.put(scope.place("k"), Item(1, 10.0, None))
         assert tier.get(scope.place("other")) is None
-        assert tier.get(Scope("two", "origin of two").place("k")) is None
+        assert tier.get(Scope("two", lambda: "origin of two").place("k")) is None
 
     def test_replaces(self, tier, scope):
         """A second value takes the place of the first."""
@@ -107,7 +107,7 @@ class TestEveryTier:
 
     def test_removes_and_clears(self, tier, scope):
         """One item, one scope's or all items can be forgotten."""
-        two = Scope("two", "origin of two")
+        two = Scope("two", lambda: "origin of two")
         for place in (scope.place("a"), scope.place("b"), two.place("a")):
             tier.put(place, Item(1, 10.0, None))
         tier.remove(scope.place("a"))
@@ -200,6 +200,21 @@ class TestDisk:
         second = Disk(lambda: tmp_path, lambda scope, why, n: reasons.append((scope, why, n)))
         second.put(scope.place("new"), Item(1, 10.0, None))
         assert (second.count(), reasons) == (1, [(None, "expired", 20)])
+
+    def test_purge_spares_what_another_process_just_wrote(self, tmp_path, scope, time):
+        """A row made a moment after the purge read its clock stays."""
+        Disk(lambda: tmp_path, no_evictions).put(scope.place("theirs"), Item(1, 10.0, None))
+        time.wall -= 0.001
+        disk = Disk(lambda: tmp_path, no_evictions)
+        disk.put(scope.place("ours"), Item(1, 10.0, None))
+        assert disk.count() == 2
+
+    def test_slower_process_spares_what_is_there(self, tmp_path, scope):
+        """Who finds the schema made once it has the file's lock leaves the rows."""
+        disk = Disk(lambda: tmp_path, no_evictions)
+        disk.put(scope.place("k"), Item(1, 10.0, None))
+        sqlite._make_schema(disk._connection)
+        assert disk.count() == 1
 
     def test_inexact_value_leaves_nothing_stale(self, tmp_path, scope):
         """A value that stays in memory takes away the row of the value before it."""
