@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from codoperf_otel.__about__ import __version__
 from codoperf_otel.agents import agent, current_agent, propagate_context, tool
 from codoperf_otel.cache_manager import (
-    CachedFunction,
     CacheInfo,
     CacheManager,
     cached_function,
@@ -43,7 +42,6 @@ __all__ = [
     "PERFORMANCE_MONITOR_AVAILABLE",
     "CacheInfo",
     "CacheManager",
-    "CachedFunction",
     "LazyLoader",
     "Operation",
     "PerformanceMetrics",

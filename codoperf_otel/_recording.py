@@ -6,18 +6,21 @@ import logging
 import time
 from collections.abc import Mapping
 from time import perf_counter_ns, process_time_ns
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import get_current
 from opentelemetry.trace import INVALID_SPAN, Span
 
 from codoperf_otel import _context, _telemetry
 from codoperf_otel._context import Record, record_in, running_task, with_record
-from codoperf_otel._readings import memory, peak
+from codoperf_otel._readings import memory
 from codoperf_otel._sites import Site
 from codoperf_otel._statistics import Attributes
 from codoperf_otel._summary import Entry
 from codoperf_otel._telemetry import names
+
+if TYPE_CHECKING:
+    from codoperf_otel._readings.peak import Peak
 
 log = logging.getLogger("codoperf_otel.calls")
 
@@ -50,6 +53,8 @@ def begin(site: Site, attributes: Mapping[str, Any] | None = None) -> Record:
 
 
 def _open_window(record: Record) -> None:
+    from codoperf_otel._readings import peak  # not at the top: only operations need it
+
     record.process_ns = process_time_ns()
     record.window = peak.open_window()
     if record.window is not None:
@@ -164,7 +169,7 @@ def _measured(record: Record, wall: int) -> Attributes:
     return measured
 
 
-def _memory(reading: peak.Peak) -> Attributes:
+def _memory(reading: Peak) -> Attributes:
     return {
         name: value
         for name, value in (

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Hashable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from codoperf_otel._cache import keys
 from codoperf_otel._cache.functions import CacheInfo, FunctionCache, wrap
@@ -18,10 +18,11 @@ from codoperf_otel._context import current_agent
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from codoperf_otel._cache.types import CachedFunction, Decorator
+
 __all__ = [
     "CacheInfo",
     "CacheManager",
-    "CachedFunction",
     "cached_function",
     "clear_cache",
     "get_cache_stats",
@@ -124,32 +125,6 @@ class CacheManager:
         }
 
 
-class CachedFunction(Protocol[P, R_co]):
-    """A function that `cached_function` made."""
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        """Answer from the cache, else call the function."""
-        ...
-
-    @overload
-    def __get__(self, instance: None, owner: type, /) -> CachedFunction[P, R_co]: ...
-    @overload
-    def __get__(
-        self: CachedFunction[Concatenate[S, Q], R], instance: S, owner: type | None = None, /
-    ) -> CachedFunction[Q, R]: ...
-
-    def cache_clear(self) -> None:
-        """Forget this function's entries, in memory and on disk. What was counted stays counted."""
-
-    def cache_stats(self) -> dict[str, Any]:
-        """``name``, ``hits``, ``misses``, ``memory_items``, ``max_memory_items``, ``disk_files``."""
-        ...
-
-    def cache_info(self) -> CacheInfo:
-        """``hits, misses, maxsize, currsize``, as `functools.lru_cache` gives it."""
-        ...
-
-
 @overload
 def cached_function(ttl: Callable[P, R], /) -> CachedFunction[P, R]: ...
 @overload
@@ -159,7 +134,7 @@ def cached_function(
     cache_manager: CacheManager | None = None,
     *,
     version: str | None = None,
-) -> _Decorator: ...
+) -> Decorator: ...
 def cached_function(
     ttl: Any = None,
     cache_key_prefix: str | None = None,
@@ -195,10 +170,6 @@ def cached_function(
     if ttl is not None:
         _valid_ttl("ttl", ttl)
     return lambda func: _cached(func, ttl, cache_key_prefix, cache_manager, version)
-
-
-class _Decorator(Protocol):
-    def __call__(self, func: Callable[P, R], /) -> CachedFunction[P, R]: ...
 
 
 def _cached(
