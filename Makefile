@@ -1,7 +1,7 @@
 # Everything here needs Python >= 3.11 and make; uv, Go and the rest come as wheels.
 PYTHON ?= python3
 UV := .bootstrap/bin/uv
-SOURCES := pyproject.toml README.md $(shell find codoperf_otel -name '*.py' -o -name py.typed)
+SOURCES := pyproject.toml README.md $(shell find codoperf_otel _codoperf_otel_pytest.py -name '*.py' -o -name py.typed)
 OTHER_PYTHONS := 3.12 3.13 3.14
 STACK := .venv/bin/python collector-config/stack
 PYTEST := -P -m pytest

@@ -2,6 +2,8 @@
 
 Decorate functions, agents and tools; call `configure` once; look at traces and metrics wherever
 OTLP goes. Importing this package needs ``opentelemetry-api`` alone.
+
+PYTEST_DONT_REWRITE: pytest may run in a program that has imported this.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
-from weakref import WeakSet
+from weakref import WeakSet, finalize
 
 from codoperf_otel._cache import counts
 from codoperf_otel._cache.memory import Memory
@@ -28,6 +28,7 @@ class Store:
 
     def __init__(self, name: str, folder: Callable[[], Path], limit: int) -> None:
         self.memory = Memory(limit, partial(_evicted, name, Memory.name))
+        finalize(self, self.memory.fold).atexit = False  # the last hits of a store that is dropped count too
         self._name = name
         self._folder = folder
         self._disk: Disk | None = None

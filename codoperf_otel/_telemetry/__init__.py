@@ -1,11 +1,12 @@
 """The only room that holds OpenTelemetry instruments; everything above it asks here."""
 
 from codoperf_otel._telemetry import names
-from codoperf_otel._telemetry.binding import Binding, active, bind, observe, unobserve
+from codoperf_otel._telemetry.binding import Binding, activate, active, bind, observe, unobserve
 from codoperf_otel._telemetry.spans import add_event, error_type, record_error
 
 __all__ = [
     "Binding",
+    "activate",
     "active",
     "add_event",
     "bind",

@@ -102,12 +102,18 @@ def bind(
     tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None
 ) -> Binding:
     """Make a binding to these providers (the global ones where None) and put it in force."""
+    with _lock:
+        return activate(Binding(tracer_provider, meter_provider))
+
+
+def activate(binding: Binding) -> Binding:
+    """Put a binding in force: a new one, or again the one that `active` gave before."""
     global _active
     with _lock:
-        _active = Binding(tracer_provider, meter_provider)
+        _active = binding
         for name in _sources:
-            _active.instruments.observe(name)
-        return _active
+            binding.instruments.observe(name)
+        return binding
 
 
 def observe(name: str, source: Source) -> None:
