@@ -1,0 +1,149 @@
+"""The handle that `configure` gives: flush, shutdown, and the count of what was lost."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Protocol
+
+from codoperf_otel.sdk.errors import Endpoint
+
+log = logging.getLogger("codoperf_otel.sdk")
+
+GRACE = 1.0
+"""Seconds that the end of the program waits for an endpoint that has been failing."""
+
+_POLL = 0.02
+_CLEAN_UP = 0.1
+
+# Python 3.12 starts no thread while it ends, so there they are started ahead, and wait
+_ENDS_WITHOUT_NEW_THREADS = sys.version_info[:2] == (3, 12)
+
+
+class Part(Protocol):
+    """A provider, a processor or a reader."""
+
+    def force_flush(self, timeout_millis: int, /) -> object:
+        """Send what there is."""
+
+    def shutdown(self) -> object:
+        """Send what there is and end."""
+
+
+class Guarded(Protocol):
+    """An exporter under guard."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it sends to."""
+        ...
+
+    @property
+    def is_busy(self) -> bool:
+        """True while it exports."""
+        ...
+
+    def close(self) -> None:
+        """End the exporter and its retries."""
+
+
+class Handle:
+    """What `configure` set up. Leaving its ``with`` block shuts it down, as does the end of the program."""
+
+    def __init__(self, timeout: float, parts: Sequence[Part] = (), guards: Sequence[Guarded] = ()) -> None:
+        self._timeout = timeout
+        self._running = [None]
+        self.set_parts(parts, guards)
+
+    def set_parts(self, parts: Sequence[Part], guards: Sequence[Guarded]) -> None:
+        """Take over these parts; a forked child has its own."""
+        self._parts = parts
+        self._guards = guards
+        self._waiting = _SideBySide([part.shutdown for part in parts]) if _ENDS_WITHOUT_NEW_THREADS else None
+
+    @property
+    def is_running(self) -> bool:
+        """False once it is shut down."""
+        return bool(self._running)
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """How many exports each endpoint has not taken, by its address."""
+        return {guard.endpoint.label: guard.endpoint.failures for guard in self._guards}
+
+    def force_flush(self, timeout: float = 10.0) -> bool:
+        """Send what there is now; True if all of it arrived within `timeout` seconds."""
+        before = self.failures
+        work = _SideBySide([partial(part.force_flush, int(timeout * 1000)) for part in self._parts])
+        work.go()
+        return work.wait(timeout) and not work.failed and self.failures == before
+
+    def shutdown(self) -> None:
+        """Send what there is and end. Only the first call does anything.
+
+        It takes ``shutdown_timeout`` seconds at most, and one second where an endpoint is not to be reached.
+        """
+        try:
+            self._running.pop()
+        except IndexError:
+            return
+        work = self._waiting or _SideBySide([part.shutdown for part in self._parts])
+        began = time.monotonic()
+        work.go()
+        while not work.wait(_POLL) and (elapsed := time.monotonic() - began) < self._timeout:
+            for guard in self._guards:
+                if elapsed >= GRACE and guard.endpoint.failing:
+                    guard.close()
+        for guard in self._guards:
+            if guard.is_busy:
+                guard.endpoint.trouble(
+                    f"no answer within the {self._timeout:g} s that the program's end may take"
+                )
+            guard.close()
+        work.wait(_CLEAN_UP)
+
+    def __enter__(self) -> Handle:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.shutdown()
+
+
+class _SideBySide:
+    """Jobs that run in threads of their own, from `go` on."""
+
+    def __init__(self, jobs: Sequence[Callable[[], object]]) -> None:
+        self.failed = False
+        self._go = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._run, args=(job,), name="codoperf-flush", daemon=True)
+            for job in jobs
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self, job: Callable[[], object]) -> None:
+        self._go.wait()
+        try:
+            job()
+        except Exception:
+            self.failed = True
+            log.warning("Telemetry could not be flushed", exc_info=True)
+
+    def go(self) -> None:
+        """Begin."""
+        self._go.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for all jobs to end; False if that takes longer."""
+        deadline = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)

@@ -1,0 +1,524 @@
+"""`configure`: arguments, the standard variables, providers that are there already, wrong settings."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from codoperf_otel.sdk.settings import Arguments, Console, File, Otlp, resolve
+
+TAKES_READERS = tuple(map(int, version("opentelemetry-sdk").split(".")[:2])) >= (1, 43)
+
+START = """
+import logging, sys
+import codoperf_otel
+from opentelemetry import metrics, trace
+
+@codoperf_otel.monitor_performance("work")
+def work():
+    pass
+"""
+
+
+def run(program, *args, **variables):
+    """A fresh interpreter in which nothing is configured yet."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", START + program, *map(str, args)],
+        env={**environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def ok(program, *args, **variables):
+    """What a program printed that ended well and had nothing to complain of."""
+    done = run(program, *args, **variables)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return done.stdout
+
+
+def attributes(items):
+    """OTLP JSON attributes as a dict."""
+    return {item["key"]: next(iter(item["value"].values())) for item in items}
+
+
+def resources(folder, signal="traces"):
+    """The resource attributes of each line."""
+    lines = (Path(folder) / f"{signal}.jsonl").read_text().splitlines()
+    return [
+        attributes(group["resource"]["attributes"])
+        for line in lines
+        for group in json.loads(line)["resourceSpans" if signal == "traces" else "resourceMetrics"]
+    ]
+
+
+def span_names(folder):
+    """The names of the spans in a folder."""
+    lines = (Path(folder) / "traces.jsonl").read_text().splitlines()
+    return [
+        span["name"]
+        for line in lines
+        for group in json.loads(line)["resourceSpans"]
+        for scope in group["scopeSpans"]
+        for span in scope["spans"]
+    ]
+
+
+def metric_names(folder):
+    """The names of the metrics in a folder."""
+    lines = (Path(folder) / "metrics.jsonl").read_text().splitlines()
+    return {
+        metric["name"]
+        for line in lines
+        for group in json.loads(line)["resourceMetrics"]
+        for scope in group["scopeMetrics"]
+        for metric in scope["metrics"]
+    }
+
+
+@pytest.fixture
+def collector():
+    """An OTLP/HTTP endpoint on loopback; `received` has path, headers and body of each request."""
+    received = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            received.append((self.path, self.headers, body))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.received = received
+    server.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def otlp(**variables):
+    """The two OTLP outputs that variables alone give."""
+    outputs = resolve(Arguments(), variables).outputs
+    assert all(isinstance(output, Otlp) for output in outputs)
+    return {output.signal: output for output in outputs}
+
+
+# what the settings come to
+
+
+def test_nothing_set_is_otlp_to_the_local_collector():
+    """Both signals go to port 4317 over gRPC."""
+    found = otlp()
+    assert {output.url for output in found.values()} == {"http://localhost:4317"}
+    assert {output.protocol for output in found.values()} == {"grpc"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "protocol", "url"),
+    [
+        (
+            {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"},
+            "http/protobuf",
+            "http://localhost:4318/v1/traces",
+        ),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}, "http/protobuf", "http://c:4318/v1/traces"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318/"}, "http/protobuf", "http://c:4318/v1/traces"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "https://c/otlp"}, "grpc", "https://c/otlp"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "c:4317"}, "grpc", "c:4317"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://c:4318/mine"}, "http/protobuf", "http://c:4318/mine"),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+            "grpc",
+            "http://c:4318",
+        ),
+        (
+            {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "HTTP/protobuf"},
+            "http/protobuf",
+            "http://localhost:4318/v1/traces",
+        ),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": " "}, "grpc", "http://localhost:4317"),
+    ],
+)
+def test_protocol_and_address_of_variables(variables, protocol, url):
+    """The protocol's variable decides, else the port; base URLs get the signal's path over HTTP."""
+    found = otlp(**variables)["traces"]
+    assert (found.protocol, found.url) == (protocol, url)
+
+
+def test_endpoint_argument_goes_before_variables():
+    """It is a base URL for both signals, whatever the variables say."""
+    variables = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://other:4317"}
+    outputs = resolve(Arguments(endpoint="http://mine:4318"), variables).outputs
+    assert [output.url for output in outputs] == ["http://mine:4318/v1/traces", "http://mine:4318/v1/metrics"]
+    assert {output.label for output in outputs} == {"http://mine:4318"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, {"traces": [File], "metrics": [File]}),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:1"}, {"traces": [File, Otlp], "metrics": [File, Otlp]}),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://c:1"}, {"traces": [File, Otlp], "metrics": [File]}),
+        ({"OTEL_TRACES_EXPORTER": "otlp"}, {"traces": [File, Otlp], "metrics": [File]}),
+        ({"OTEL_METRICS_EXPORTER": "console"}, {"traces": [File], "metrics": [File, Console]}),
+        ({"OTEL_TRACES_EXPORTER": "none"}, {"traces": [File], "metrics": [File]}),
+        ({"OTEL_TRACES_EXPORTER": "Console, otlp"}, {"traces": [File, Console, Otlp], "metrics": [File]}),
+    ],
+)
+def test_file_is_alone_unless_a_signal_has_an_endpoint_or_an_exporter(tmp_path, variables, expected):
+    """With a file, OTLP is used for a signal only where something asks for it."""
+    found = {"traces": [], "metrics": []}
+    for output in resolve(Arguments(file=tmp_path), variables).outputs:
+        found[output.signal].append(type(output))
+    assert found == expected
+
+
+def test_none_switches_a_signal_off():
+    """OTEL_METRICS_EXPORTER=none leaves traces alone, also beside an endpoint argument."""
+    outputs = resolve(Arguments(endpoint="http://c:4317"), {"OTEL_METRICS_EXPORTER": "none"}).outputs
+    assert [output.signal for output in outputs] == ["traces"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "message"),
+    [
+        (
+            {"endpoint": "localhost:4317"},
+            {},
+            "endpoint is 'localhost:4317': it must be an http:// or https://",
+        ),
+        ({"endpoint": "ftp://c"}, {}, "endpoint is 'ftp://c': it must be an http:// or https://"),
+        ({"endpoint": "http://c:port"}, {}, "endpoint is 'http://c:port': it must be an http:// or https://"),
+        ({"endpoint": "http://"}, {}, "endpoint is 'http://': it must be an http:// or https://"),
+        ({"endpoint": ""}, {}, "endpoint is '': it must be an http:// or https://"),
+        ({}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "c:1", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, "'c:1'"),
+        (
+            {},
+            {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"},
+            "OTEL_EXPORTER_OTLP_PROTOCOL is 'http/json': it must be one of grpc, http/protobuf",
+        ),
+        (
+            {},
+            {"OTEL_TRACES_EXPORTER": "zipkin"},
+            "OTEL_TRACES_EXPORTER is 'zipkin': it must be one of otlp, console, none",
+        ),
+        ({}, {"OTEL_EXPORTER_OTLP_COMPRESSION": "deflate"}, "it must be one of none, gzip"),
+        ({}, {"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "sigma"}, "cumulative, delta, lowmemory"),
+        (
+            {},
+            {"OTEL_METRIC_EXPORT_INTERVAL": "soon"},
+            "OTEL_METRIC_EXPORT_INTERVAL is 'soon': it must be a nu",
+        ),
+        ({}, {"OTEL_BSP_MAX_QUEUE_SIZE": "0"}, "OTEL_BSP_MAX_QUEUE_SIZE is '0': it must be a number above 0"),
+        ({"shutdown_timeout": 0}, {}, "shutdown_timeout is 0: it must be a number of seconds above 0"),
+        ({"shutdown_timeout": float("nan")}, {}, "shutdown_timeout is nan"),
+        (
+            {"metric_export_interval": "1"},
+            {},
+            "metric_export_interval is '1': it must be a number of seconds",
+        ),
+        ({"service_name": " "}, {}, "service_name is ' ': it must be a text"),
+        ({"file": 3}, {}, "file is 3: it must be the path of a folder"),
+        ({"file": __file__}, {}, "it must be the path of a folder, not of a file"),
+        (
+            {"endpoint": "http://c:4318"},
+            {"OTEL_EXPORTER_OTLP_HEADERS": "api-key=x"},
+            "because OTEL_EXPORTER_OTLP_HEADERS goes along",
+        ),
+        ({"endpoint": "http://me:secret@c:4318"}, {}, "because a password goes along"),
+        ({"endpoint": "https://me:secret@c:4317"}, {}, "without user and password over gRPC"),
+        (
+            {},
+            {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": "c:4317",
+                "OTEL_EXPORTER_OTLP_INSECURE": "true",
+                "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "api-key=x",
+            },
+            "because OTEL_EXPORTER_OTLP_TRACES_HEADERS goes along",
+        ),
+    ],
+)
+def test_wrong_setting_is_named_with_its_value_and_what_is_allowed(arguments, variables, message):
+    """Each wrong setting is one ValueError, and a password is never in it."""
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        resolve(Arguments(**arguments), variables)
+    assert message in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://localhost:4318", "http://127.0.0.2:4318", "http://[::1]:4318", "https://c"]
+)
+def test_credentials_may_go_to_loopback_and_over_tls(url):
+    """Headers are taken where nobody can read along."""
+    assert resolve(Arguments(endpoint=url), {"OTEL_EXPORTER_OTLP_HEADERS": "api-key=x"}).outputs
+
+
+# what happens then
+
+
+def test_file_has_both_signals_and_the_process(tmp_path):
+    """A call is a span and a metric, and the readings of the process are there."""
+    ok("codoperf_otel.configure('shop', file=sys.argv[1]); work()", tmp_path / "out")
+    assert span_names(tmp_path / "out") == ["work"]
+    assert {"codoperf.function.duration", "process.cpu.time"} <= metric_names(tmp_path / "out")
+    assert resources(tmp_path / "out")[0]["service.name"] == "shop"
+    assert resources(tmp_path / "out")[0]["service.instance.id"]
+    assert resources(tmp_path / "out") == resources(tmp_path / "out", "metrics")
+
+
+def test_file_alone_loads_no_exporter(tmp_path):
+    """Neither grpc nor protobuf is imported for a file."""
+    loaded = ok("codoperf_otel.configure(file=sys.argv[1]); work(); print(*sys.modules)", tmp_path)
+    assert not {"grpc", "google.protobuf", "requests"} & set(loaded.split())
+
+
+@pytest.mark.parametrize(
+    ("call", "variables", "expected"),
+    [
+        ("'argument', ", {"OTEL_SERVICE_NAME": "variable"}, "argument"),
+        ("", {"OTEL_SERVICE_NAME": "variable"}, "variable"),
+        ("", {"OTEL_RESOURCE_ATTRIBUTES": "service.name=attribute"}, "attribute"),
+    ],
+)
+def test_service_name_argument_goes_before_the_variables(tmp_path, call, variables, expected):
+    """The other resource attributes stay."""
+    variables["OTEL_RESOURCE_ATTRIBUTES"] = variables.get("OTEL_RESOURCE_ATTRIBUTES", "a=b") + ",team=blue"
+    ok(f"codoperf_otel.configure({call}file=sys.argv[1]); work()", tmp_path, **variables)
+    assert resources(tmp_path)[0]["service.name"] == expected
+    assert resources(tmp_path)[0]["team"] == "blue"
+
+
+def test_service_is_called_like_the_script(tmp_path):
+    """Where nothing names the service, the script does; a package that is run, by its own name."""
+    program = (
+        "import codoperf_otel, sys\ncodoperf_otel.configure(file=sys.argv[1])\n"
+        "with codoperf_otel.performance_context('x'): pass"
+    )
+    for script in ("billing.py", "billing/__main__.py"):
+        (tmp_path / script).parent.mkdir(exist_ok=True)
+        (tmp_path / script).write_text(program)
+        subprocess.run([sys.executable, tmp_path / script, tmp_path / "out"], check=True, timeout=60)
+    assert [resource["service.name"] for resource in resources(tmp_path / "out")] == ["billing", "billing"]
+
+
+def test_endpoint_receives_both_signals(collector):
+    """Over HTTP each signal goes to its own path, compressed if a variable says so."""
+    ok(
+        "codoperf_otel.configure('shop', endpoint=sys.argv[1]); work()",
+        collector.url,
+        OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf",
+    )
+    bodies = {path: body for path, _, body in collector.received}
+    spans = ExportTraceServiceRequest.FromString(bodies["/v1/traces"])
+    assert [span.name for span in spans.resource_spans[0].scope_spans[0].spans] == ["work"]
+    metrics = ExportMetricsServiceRequest.FromString(bodies["/v1/metrics"])
+    names = {metric.name for metric in metrics.resource_metrics[0].scope_metrics[0].metrics}
+    assert "codoperf.function.duration" in names
+
+
+def test_headers_and_compression_come_from_variables(collector):
+    """The exporters' own variables hold."""
+    ok(
+        "codoperf_otel.configure(endpoint=sys.argv[1]); work()",
+        collector.url,
+        OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf",
+        OTEL_EXPORTER_OTLP_HEADERS="api-key=x",
+        OTEL_EXPORTER_OTLP_COMPRESSION="gzip",
+    )
+    assert {(h["api-key"], h["Content-Encoding"]) for _, h, _ in collector.received} == {("x", "gzip")}
+
+
+def test_console_prints():
+    """The console exporter is chosen by its variable."""
+    printed = ok(
+        "codoperf_otel.configure(); work()", OTEL_TRACES_EXPORTER="console", OTEL_METRICS_EXPORTER="none"
+    )
+    assert '"name": "work"' in printed
+
+
+def test_sampler_variable_holds(tmp_path):
+    """The SDK's own handling of its variables is left alone."""
+    ok("codoperf_otel.configure(file=sys.argv[1]); work()", tmp_path, OTEL_TRACES_SAMPLER="always_off")
+    assert span_names(tmp_path) == []
+    assert "codoperf.function.duration" in metric_names(tmp_path)
+
+
+def test_metric_export_interval_is_in_seconds(tmp_path):
+    """A short interval exports before the end."""
+    ok(
+        "import pathlib, time\n"
+        "codoperf_otel.configure(file=sys.argv[1], metric_export_interval=0.05); work()\n"
+        "path = pathlib.Path(sys.argv[1], 'metrics.jsonl')\n"
+        "while path.read_text().count('\\n') < 3: time.sleep(0.01)",
+        tmp_path,
+    )
+
+
+def test_force_flush_writes_what_there_is(tmp_path):
+    """It is True once all is written, and the program may go on."""
+    printed = ok(
+        "h = codoperf_otel.configure(file=sys.argv[1]); work(); print(h.force_flush())\n"
+        "import pathlib; print('work' in pathlib.Path(sys.argv[1], 'traces.jsonl').read_text())",
+        tmp_path,
+    )
+    assert printed.split() == ["True", "True"]
+
+
+def test_with_block_and_shutdown_end_it(tmp_path):
+    """After the block, or `codoperf_otel.shutdown()`, everything is in the files."""
+    program = (
+        "import os\nwith codoperf_otel.configure(file=sys.argv[1] + '/a'): work()\n"
+        "codoperf_otel.configure(file=sys.argv[1] + '/b'); work(); codoperf_otel.shutdown(); os._exit(0)"
+    )
+    ok(program, tmp_path)
+    assert span_names(tmp_path / "a") == ["work"]
+    assert span_names(tmp_path / "b") == ["work"]
+    assert "codoperf.function.duration" in metric_names(tmp_path / "b")
+
+
+def test_second_call_doubles_nothing(tmp_path):
+    """It gives the first call's handle, and warns only if it asks for something else."""
+    done = run(
+        "h = codoperf_otel.configure(file=sys.argv[1])\n"
+        "assert codoperf_otel.configure(file=sys.argv[1]) is h\n"
+        "print('quiet', file=sys.stderr)\n"
+        "assert codoperf_otel.configure('other', file=sys.argv[1]) is h; work()",
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert span_names(tmp_path) == ["work"]
+    first, warning = done.stderr.splitlines()
+    assert first == "quiet"
+    assert "those of the first call hold" in warning
+
+
+def test_disabled_sdk_sets_nothing_up(tmp_path):
+    """With OTEL_SDK_DISABLED the handle does nothing, no file is made and the SDK is not imported."""
+    printed = ok(
+        "h = codoperf_otel.configure(file=sys.argv[1]); work()\n"
+        "print(h.force_flush(), h.failures); h.shutdown()\n"
+        "print(type(trace.get_tracer_provider()).__name__, 'opentelemetry.sdk' in sys.modules)",
+        tmp_path / "out",
+        OTEL_SDK_DISABLED="true",
+    )
+    assert printed.splitlines() == ["True {}", "ProxyTracerProvider False"]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "call", ["endpoint='x'", "shutdown_timeout=-1", "file='/proc/nowhere'", "file='/dev/null/x'"]
+)
+def test_wrong_setting_leaves_nothing_global(call):
+    """The error comes before a provider is set, so the call can be made again."""
+    printed = ok(
+        f"try: codoperf_otel.configure({call})\nexcept ValueError as error: print(error)\n"
+        "print(type(trace.get_tracer_provider()).__name__, type(metrics.get_meter_provider()).__name__)"
+    )
+    error, providers = printed.splitlines()
+    assert error.startswith(call.split("=")[0] + " is ")
+    assert providers == "ProxyTracerProvider _ProxyMeterProvider"
+
+
+@pytest.mark.parametrize("missing", ["opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.grpc", "grpc"])
+def test_missing_package_says_how_to_install_it(missing):
+    """Without SDK or exporter, `configure` is one ImportError with the line to type."""
+    printed = ok(
+        "class Block:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {missing!r} or name.startswith({missing!r} + '.'):\n"
+        "            raise ModuleNotFoundError(f'no {name}', name=name)\n"
+        "sys.meta_path.insert(0, Block())\n"
+        "try: codoperf_otel.configure()\nexcept ImportError as error: print(error)"
+    )
+    assert missing in printed
+    assert "pip install 'codoperf-otel[otlp]'" in printed
+
+
+# providers that are there already
+
+FOREIGN = """
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.resources import Resource
+exporter, reader = InMemorySpanExporter(), InMemoryMetricReader()
+resource = Resource({"service.name": "theirs"})
+trace.set_tracer_provider(TracerProvider(resource=resource))
+trace.get_tracer_provider().add_span_processor(SimpleSpanProcessor(exporter))
+metrics.set_meter_provider(MeterProvider([reader], resource=resource))
+logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+"""
+
+
+def test_foreign_providers_get_only_what_arguments_ask_for(tmp_path):
+    """A file is added to them; their resource, and what variables would ask for, is left alone."""
+    done = run(
+        FOREIGN + "h = codoperf_otel.configure('mine', file=sys.argv[1]); work(); print(h.failures.keys())\n"
+        "print([span.name for span in exporter.get_finished_spans()])\n"
+        "print('codoperf.function.duration' in reader.get_metrics_data().to_json())",
+        tmp_path,
+        OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1",
+        OTEL_TRACES_EXPORTER="console,otlp",
+    )
+    assert done.returncode == 0, done.stderr
+    labels, *theirs = done.stdout.splitlines()
+    assert theirs == ["['work']", "True"]
+    assert "127.0.0.1" not in labels
+    assert span_names(tmp_path) == ["work"]
+    assert resources(tmp_path)[0]["service.name"] == "theirs"
+    lines = done.stderr.splitlines()
+    assert [
+        line for line in lines if line.startswith("INFO codoperf_otel.sdk A global provider is set already")
+    ]
+    if TAKES_READERS:
+        assert "codoperf.function.duration" in metric_names(tmp_path)
+        assert len(lines) == 1
+    else:
+        assert len(lines) == 2
+        assert "WARNING codoperf_otel.sdk A provider of metrics is set already" in done.stderr
+        assert "opentelemetry-sdk 1.43" in done.stderr
+
+
+def test_foreign_providers_get_nothing_without_arguments():
+    """Variables alone add no exporter to someone else's providers."""
+    printed = ok(
+        FOREIGN.replace("INFO", "WARNING") + "print(codoperf_otel.configure().failures); work()\n"
+        "print([span.name for span in exporter.get_finished_spans()])"
+    )
+    assert printed.splitlines() == ["{}", "['work']"]
+
+
+def test_provider_that_takes_no_processors_is_one_warning(tmp_path):
+    """A global provider that is not the SDK's stays as it is."""
+    done = run(
+        "trace.set_tracer_provider(trace.NoOpTracerProvider())\n"
+        "codoperf_otel.configure(file=sys.argv[1]); work()",
+        tmp_path,
+    )
+    assert done.returncode == 0
+    assert "A provider of traces is set already" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "codoperf.function.duration" in metric_names(tmp_path)

@@ -1,0 +1,366 @@
+"""Forked children report their own counts and spans; nothing is doubled, and the parent goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
+
+import grpc
+import pytest
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+
+SDK = tuple(map(int, version("opentelemetry-sdk").split(".")[:2]))
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+
+START = """
+import os, sys, time
+import codoperf_otel
+from opentelemetry import metrics
+
+def make(name):
+    @codoperf_otel.monitor_performance(name)
+    def work():
+        return sum(range(2_000))
+    return work
+
+in_parent, in_child, in_grandchild = make("parent"), make("child"), make("grandchild")
+"""
+
+CONFIGURE = "handle = codoperf_otel.configure('forks', file=sys.argv[1], metric_export_interval={interval})\n"
+
+OS_FORK = """
+for _ in range(5):
+    in_parent()
+{flush}
+pid = os.fork()
+if pid == 0:
+    for _ in range(3):
+        in_child()
+    grandchild = os.fork()
+    if grandchild == 0:
+        for _ in range(2):
+            in_grandchild()
+        sys.exit()
+    os.waitpid(grandchild, 0)
+    sys.exit()
+os.waitpid(pid, 0)
+for _ in range(4):
+    in_parent()
+"""
+
+MULTIPROCESSING = """
+{before}
+for _ in range(5):
+    in_parent()
+{flush}
+import multiprocessing
+def child():
+    for _ in range(3):
+        in_child()
+process = multiprocessing.get_context("fork").Process(target=child)
+process.start()
+process.join()
+assert process.exitcode == 0
+for _ in range(4):
+    in_parent()
+"""
+
+
+def run(program, *args, **variables):
+    """A program that ends well and has nothing to complain of."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    done = subprocess.run(
+        [sys.executable, "-c", START + program, *map(str, args)],
+        env={**environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    complaints = [line for line in done.stderr.splitlines() if "DeprecationWarning" not in line]
+    assert done.returncode == 0, done.stderr
+    assert not [line for line in complaints if not line.startswith(" ")], done.stderr
+    return done.stdout
+
+
+def attributes(items):
+    """OTLP JSON attributes as a dict."""
+    return {item["key"]: next(iter(item["value"].values())) for item in items}
+
+
+def documents(folder, signal):
+    """The groups of one resource in a file."""
+    key = "resourceSpans" if signal == "traces" else "resourceMetrics"
+    lines = (folder / f"{signal}.jsonl").read_text().splitlines()
+    return [group for line in lines for group in json.loads(line)[key]]
+
+
+def spans(folder):
+    """How many spans of each name were written."""
+    return Counter(
+        span["name"]
+        for group in documents(folder, "traces")
+        for scope in group["scopeSpans"]
+        for span in scope["spans"]
+    )
+
+
+def points(folder, name, scope_name="codoperf_otel"):
+    """(process, function, point) of each point of a metric, in the order they were written."""
+    return [
+        (
+            attributes(group["resource"]["attributes"])["service.instance.id"],
+            attributes(point.get("attributes", ())).get("code.function.name"),
+            point,
+        )
+        for group in documents(folder, "metrics")
+        for scope in group["scopeMetrics"]
+        if scope["scope"]["name"] == scope_name
+        for metric in scope["metrics"]
+        if metric["name"] == name
+        for point in metric.get("histogram", metric.get("sum"))["dataPoints"]
+    ]
+
+
+def totals(folder, delta):
+    """The calls of each function, by process: the last cumulative count, or the sum of the deltas."""
+    found = Counter()
+    for process, _, point in points(folder, "codoperf.function.duration"):
+        count = int(point.get("count", 0))
+        found[process] = found[process] + count if delta else count
+    return sorted(found.values())
+
+
+@pytest.fixture(params=["cumulative", "delta"])
+def temporality(request):
+    """Each test under both."""
+    return request.param
+
+
+@pytest.fixture(params=[60, 0.05], ids=["exported at the end", "exported all the time"])
+def interval(request):
+    """With and without exports of the periodic readers in between."""
+    return request.param
+
+
+@pytest.mark.parametrize("flush", ["", "handle.force_flush()"], ids=["not flushed", "flushed"])
+@pytest.mark.parametrize(
+    ("program", "calls"),
+    [
+        (OS_FORK, {"parent": 9, "child": 3, "grandchild": 2}),
+        (MULTIPROCESSING.replace("{before}", ""), {"parent": 9, "child": 3}),
+        (MULTIPROCESSING.replace("{before}", "import multiprocessing.util"), {"parent": 9, "child": 3}),
+    ],
+    ids=["os.fork", "multiprocessing", "multiprocessing loaded before"],
+)
+def test_children_export_their_own(tmp_path, temporality, interval, program, calls, flush):
+    """Spans and counts of each process are those of its own calls, from its first one on."""
+    run(
+        CONFIGURE.format(interval=interval) + program.format(flush=flush),
+        tmp_path,
+        OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE=temporality,
+    )
+    assert spans(tmp_path) == calls
+    assert totals(tmp_path, temporality == "delta") == sorted(calls.values())
+    cpu = points(tmp_path, "codoperf.function.cpu.time")
+    assert all(point["asDouble"] >= 0 for _, _, point in cpu)
+    assert len({process for process, _, _ in cpu}) == len(calls)
+
+
+OTHERS = """
+counter = metrics.get_meter("other library").create_counter("orders")
+counter.add(5)
+in_parent()
+pid = os.fork()
+if pid == 0:
+    counter.add(2)
+    in_child()
+    time.sleep(0.3)
+    sys.exit()
+os.waitpid(pid, 0)
+"""
+
+
+def test_metrics_of_other_libraries_go_on(tmp_path):
+    """The SDK's reader goes on from the parent's count in the child, with none of this package's metrics."""
+    run(CONFIGURE.format(interval=0.05) + OTHERS, tmp_path)
+    assert {int(point["asInt"]) for _, _, point in points(tmp_path, "orders", "other library")} == {5, 7}
+    assert totals(tmp_path, delta=False) == [1, 1]
+
+
+def test_child_has_an_instance_id_of_its_own(tmp_path):
+    """Metrics of parent and child differ in service.instance.id alone; spans too, where the SDK renews it."""
+    run(
+        CONFIGURE.format(interval=60) + OS_FORK.format(flush=""),
+        tmp_path,
+        OTEL_RESOURCE_ATTRIBUTES="team=blue",
+    )
+    found = [attributes(group["resource"]["attributes"]) for group in documents(tmp_path, "metrics")]
+    ids = {resource.pop("service.instance.id") for resource in found}
+    assert len(ids) == 3
+    assert found[0]["team"] == "blue"
+    assert found[0] == found[1] == found[2]
+    of_spans = {
+        attributes(group["resource"]["attributes"])["service.instance.id"]
+        for group in documents(tmp_path, "traces")
+    }
+    assert of_spans <= ids
+    assert len(of_spans) == (3 if SDK >= (1, 44) else 1)
+
+
+def test_child_of_a_shut_down_parent_stays_silent(tmp_path):
+    """What was shut down before the fork does not come to life in the child."""
+    run(CONFIGURE.format(interval=60) + "handle.shutdown()\n" + OS_FORK.format(flush=""), tmp_path)
+    assert not spans(tmp_path)
+
+
+def test_binding_to_other_providers_is_left_alone(tmp_path):
+    """Where the program has bound this package to providers of its own, a fork does not change that."""
+    program = """
+from opentelemetry.sdk.metrics import MeterProvider
+codoperf_otel.instrument(meter_provider=MeterProvider())
+"""
+    run(CONFIGURE.format(interval=60) + program + OS_FORK.format(flush=""), tmp_path)
+    assert points(tmp_path, "codoperf.function.duration") == []
+    assert spans(tmp_path) == {"parent": 9, "child": 3, "grandchild": 2}
+
+
+def test_process_pool_workers_export(tmp_path):
+    """The workers of an executor are multiprocessing children."""
+    program = """
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+def job(_):
+    in_child()
+with ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as pool:
+    list(pool.map(job, range(10)))
+"""
+    run(CONFIGURE.format(interval=60) + program, tmp_path)
+    assert spans(tmp_path) == {"child": 10}
+    assert sum(totals(tmp_path, delta=False)) == 10
+
+
+def test_spawned_child_has_nothing_to_do_with_it(tmp_path):
+    """A spawned child starts afresh: it is configured if its own main module does it."""
+    script = tmp_path / "main.py"
+    script.write_text(
+        START
+        + """
+import multiprocessing
+def child():
+    in_child()
+if __name__ == "__main__":
+    codoperf_otel.configure(file=sys.argv[1])
+    in_parent()
+    process = multiprocessing.get_context("spawn").Process(target=child)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+"""
+    )
+    subprocess.run([sys.executable, script, tmp_path / "out"], check=True, timeout=60)
+    assert spans(tmp_path / "out") == {"parent": 1}
+
+
+# over the network: connections are not shared
+
+BUSY = """
+import threading
+handle = codoperf_otel.configure(endpoint=sys.argv[1], metric_export_interval=0.05)
+stopped = threading.Event()
+def export():
+    while not stopped.is_set():
+        in_parent()
+        handle.force_flush()
+thread = threading.Thread(target=export)
+thread.start()
+for _ in range(int(sys.argv[2])):
+    pid = os.fork()
+    if pid == 0:
+        in_child()
+        sys.exit()
+    os.waitpid(pid, 0)
+stopped.set()
+thread.join()
+"""
+
+
+class Receiver:
+    """Counts the spans that arrive."""
+
+    def __init__(self):
+        self.spans = Counter()
+
+    def add(self, request):
+        for group in request.resource_spans:
+            for scope in group.scope_spans:
+                self.spans.update(span.name for span in scope.spans)
+
+
+@pytest.fixture
+def http_endpoint():
+    """An OTLP/HTTP endpoint on loopback that keeps connections."""
+    receiver = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.path == "/v1/traces":
+                receiver.add(trace_service_pb2.ExportTraceServiceRequest.FromString(body))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", receiver
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def grpc_endpoint():
+    """An OTLP/gRPC endpoint on loopback."""
+    receiver = Receiver()
+
+    class Traces(trace_service_pb2_grpc.TraceServiceServicer):
+        def Export(self, request, context):  # noqa: N802
+            receiver.add(request)
+            return trace_service_pb2.ExportTraceServiceResponse()
+
+    class Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):
+        def Export(self, request, context):  # noqa: N802
+            return metrics_service_pb2.ExportMetricsServiceResponse()
+
+    server = grpc.server(ThreadPoolExecutor(4))
+    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(Traces(), server)
+    metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(Metrics(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"http://127.0.0.1:{port}", receiver
+    server.stop(None).wait()
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_forks_in_the_middle_of_exports(request, protocol):
+    """Children export over connections of their own while the parent is busy exporting."""
+    url, receiver = request.getfixturevalue("grpc_endpoint" if protocol == "grpc" else "http_endpoint")
+    run(BUSY, url, 10, OTEL_EXPORTER_OTLP_PROTOCOL=protocol)
+    assert receiver.spans["child"] == 10
+    assert receiver.spans["parent"] > 1
