@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import difflib
 import io
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
 import time
 import tokenize
 from collections import Counter
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import NamedTuple
 
 import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from codoperf_otel import CacheManager
-from codoperf_otel.demo import complexity, linting, repeats, review, similarity, sources
+from codoperf_otel import CacheManager, _telemetry
+from codoperf_otel.demo import Review, complexity, linting, notes, repeats, review, similarity, sources
 from codoperf_otel.demo.sources import SurveyError, UndecodableError
 
 ASYNCIO = Path(asyncio.__file__).parent
@@ -173,21 +180,52 @@ def test_places_of_a_repeat_do_not_overlap():
     assert places == [("a.py", 1, 6), ("a.py", 7, 12)]
 
 
+def placed(**texts: str) -> list[similarity.Placed]:
+    """The blocks of these files, sorted as they are compared."""
+    blocks = [
+        similarity.Placed(path=f"{name}.py", **block)
+        for name, text in texts.items()
+        for block in similarity.blocks(ast.parse(text))
+    ]
+    return sorted(blocks, key=lambda block: block["length"])
+
+
+def pairs(blocks: list[similarity.Placed]) -> list[similarity.Pair]:
+    matches = similarity.near_copies(blocks, len(blocks))
+    return [similarity.Pair(blocks[m["one"]], blocks[m["other"]], m["percent"]) for m in matches]
+
+
+SUM = "\n".join(f"    total = total + values[{number}] * rate" for number in range(10))
+OTHER = "\n".join(f"    while check(left, {number}): left = right" for number in range(10))
+
+
 def test_near_copies_name_the_best_match():
     """A function with a few names changed is found, one that is only as long is not."""
-    body = "\n".join(f"    total = total + values[{number}] * rate" for number in range(10))
-    other = "\n".join(f"    while check(left, {number}): left = right" for number in range(10))
-    texts = (
-        f"def one(values, rate):\n    total = 0\n{body}\n    return total\n",
-        f"def two(values, rate):\n    total = 1\n{body}\n    return total + 1\n",
-        f"def three(left, right):\n{other}\n",
+    blocks = placed(
+        a=f"def one(values, rate):\n    total = 0\n{SUM}\n    return total\n",
+        b=f"\n\ndef two(values, rate):\n    total = 1\n{SUM}\n    return total + 1\n",
+        c=f"def three(left, right):\n{OTHER}\n",
     )
-    functions = [function for text in texts for function in similarity.functions(ast.parse(text))]
-    functions.sort(key=lambda function: function["length"])
-    (match,) = similarity.near_copies([function["code"] for function in functions], len(functions))
-    pair = functions[match["function"]]["name"], functions[match["other"]]["name"]
-    assert pair == ("one", "two")
-    assert 90 < match["percent"] < 100
+    (pair,) = pairs(blocks)
+    assert (pair.one["path"], pair.one["first"], pair.other["path"], pair.other["first"]) == (
+        "a.py",
+        1,
+        "b.py",
+        3,
+    )
+    expected = difflib.SequenceMatcher(
+        None, similarity.words(pair.other["code"]), similarity.words(pair.one["code"]), autojunk=False
+    ).ratio()
+    assert pair.percent == int(100 * expected) > 90
+
+
+def test_a_block_is_no_copy_of_what_it_is_in():
+    """Neither what encloses a block nor the inner blocks of two copies are pairs of their own."""
+    text = f"def {{}}(values, rate, total):\n  if rate:\n{SUM}\n"
+    blocks = placed(a=text.format("one"), b=text.format("two"))
+    assert len(blocks) == 4
+    found = [(p.one["name"], p.other["name"]) for p in similarity.outermost(pairs(blocks))]
+    assert found == [("one", "two")]
 
 
 @pytest.mark.parametrize(
@@ -218,6 +256,15 @@ def test_tabnanny_names_the_line():
 def test_clean_files_have_no_problem():
     """Neither linter says anything of good code, and nothing is left beside it."""
     assert [linting.lint(linter, b"x = 1\n") for linter in linting.LINTERS] == [[], []]
+
+
+def test_notes_are_comments():
+    """A string is none, and what cannot be split into tokens is no Python."""
+    assert notes.find("x = 'TODO'\n\ny = 1  # TODO: more\n# HACKED\n") == [
+        {"line": 3, "message": "TODO: more"}
+    ]
+    with pytest.raises(SyntaxError):
+        notes.find("x = (\n")
 
 
 def test_survey_follows_no_link_and_enters_no_hidden_folder(tmp_path: Path):
@@ -276,6 +323,7 @@ def test_every_problem_of_a_tree_is_a_finding(tmp_path: Path, cache: CacheManage
         "binary.py": b"x = 1\n\n\ny = '\xff'\n",
         "warned.py": "x = 1\nif x is 1:\n    pass\n",
         "complex.py": "\n" + program(1),
+        "noted.py": "x = 'TODO'\n# FIXME: now\n",
         "empty.py": "",
     }
     found = review(tree(tmp_path / "tree", files), cache=cache)
@@ -287,8 +335,9 @@ def test_every_problem_of_a_tree_is_a_finding(tmp_path: Path, cache: CacheManage
         ("unreadable", "binary.py", 4),
         ("lint", "warned.py", 2),
         ("complexity", "complex.py", 2),
+        ("note", "noted.py", 2),
     }
-    assert found.summary.files == 5
+    assert found.summary.files == 6
     assert found.summary.findings == Counter(finding.kind for finding in found.findings)
 
 
@@ -321,20 +370,45 @@ def test_survey_names_closed_folders(tmp_path: Path):
 
 def test_findings_do_not_depend_on_concurrency(tmp_path: Path):
     """One reviewer at a time or all at once: the same review."""
+    names = ("locks.py", "queues.py", "timeouts.py", "transports.py")
+    folder = tree(tmp_path / "tree", {name: (ASYNCIO / name).read_bytes() for name in names})
     alone, together = (
-        review(ASYNCIO, concurrency=number, cache=CacheManager(cache_dir=tmp_path / str(number)))
+        review(folder, concurrency=number, cache=CacheManager(cache_dir=tmp_path / str(number)))
         for number in (1, 12)
     )
     assert alone == together
-    assert alone.summary.files == len(list(ASYNCIO.rglob("*.py")))
+    assert {finding.kind for finding in alone.findings} >= {"repeat", "near-copy"}
 
 
-def test_findings_are_true_of_the_standard_library(tmp_path: Path, cache: CacheManager):
+class Reviewed(NamedTuple):
+    """A review of asyncio, the spans of it, and the CPU time that the process spent on it."""
+
+    review: Review
+    spans: list[ReadableSpan]
+    cpu_seconds: float
+
+
+@pytest.fixture(scope="module")
+def reviewed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reviewed]:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    _telemetry.bind(provider)
+    before = time.process_time()
+    found = review(ASYNCIO, cache=CacheManager(cache_dir=tmp_path_factory.mktemp("cache") / "cache"))
+    spent = time.process_time() - before
+    yield Reviewed(found, list(exporter.get_finished_spans()), spent)
+    _telemetry.bind()
+    provider.shutdown()
+
+
+def test_findings_are_true_of_the_standard_library(reviewed: Reviewed):
     """Functions are where the review says, and the places of each repeat have the same tokens."""
-    found = review(ASYNCIO, cache=cache)
+    found = reviewed.review
     lines = {
         path.relative_to(ASYNCIO).as_posix(): path.read_text().splitlines() for path in ASYNCIO.rglob("*.py")
     }
+    assert found.summary.files == len(lines)
     for function in found.functions:
         assert f"def {function.name.rpartition('.')[2]}" in lines[function.path][function.line - 1]
     repeated = [finding for finding in found.findings if finding.kind == "repeat"]
@@ -343,6 +417,15 @@ def test_findings_are_true_of_the_standard_library(tmp_path: Path, cache: CacheM
         first, *others = (_tokens(lines, place) for place in finding.places)
         assert others
         assert all(other == first for other in others)
+
+
+def test_self_cpu_adds_up_to_the_process(reviewed: Reviewed):
+    """No CPU time of a review is outside its operations: within 5 % over the whole process."""
+    charged = sum(
+        span.attributes.get("codoperf.cpu.self_time", span.attributes["codoperf.cpu.time"])
+        for span in reviewed.spans
+    )
+    assert charged == pytest.approx(reviewed.cpu_seconds, rel=0.05)
 
 
 def _tokens(lines: dict[str, list[str]], place: str) -> list[str]:
@@ -372,6 +455,8 @@ def test_the_spans_are_those_that_the_docs_count(telemetry, tmp_path: Path, cach
         "invoke_agent duplication-reviewer": 1,
         "invoke_agent complexity-reviewer": 2,
         "invoke_agent lint-reviewer": 2,
+        "invoke_agent comment-reviewer": 2,
+        "execute_tool find_notes": files,
         "execute_tool read_file": files,
         "execute_tool parse": 3 * files,
         "execute_tool measure_complexity": files,
@@ -381,7 +466,7 @@ def test_the_spans_are_those_that_the_docs_count(telemetry, tmp_path: Path, cach
         "execute_tool stream_findings": 1,
         "execute_tool summarise": 1,
         "outline": files,
-        "list_functions": files,
+        "list_blocks": files,
     }
     parents = {
         (span.name.rpartition(" ")[2], (telemetry.parent(span) or "").rpartition(" ")[2])
@@ -396,16 +481,18 @@ def test_the_spans_are_those_that_the_docs_count(telemetry, tmp_path: Path, cach
         ("summarise", "planner"),
         ("complexity-reviewer", "planner"),
         ("lint-reviewer", "planner"),
+        ("comment-reviewer", "planner"),
+        ("find_notes", "comment-reviewer"),
         ("duplication-reviewer", "planner"),
         ("similarity-reviewer", "planner"),
         ("measure_complexity", "complexity-reviewer"),
         ("parse", "measure_complexity"),
         ("run_linter", "lint-reviewer"),
         ("find_repeats", "duplication-reviewer"),
-        ("outline", "find_repeats"),
+        ("outline", "duplication-reviewer"),
         ("parse", "outline"),
-        ("list_functions", "similarity-reviewer"),
-        ("parse", "list_functions"),
+        ("list_blocks", "similarity-reviewer"),
+        ("parse", "list_blocks"),
         ("find_near_copies", "similarity-reviewer"),
     }
 
@@ -413,14 +500,15 @@ def test_the_spans_are_those_that_the_docs_count(telemetry, tmp_path: Path, cach
 def test_a_second_review_is_from_the_disk(telemetry, tmp_path: Path):
     """Another process would parse nothing and lint nothing: each analysis is a hit of the disk tier."""
     folder = tree(tmp_path / "tree", {f"m{number}.py": program(number) for number in range(3)})
-    first = review(folder, cache=CacheManager(cache_dir=tmp_path / "cache"))
-    telemetry.exporter.clear()
+    lookups = 3 * (1 + 1 + 1 + 1 + 2) + 1
     before = _lookups(telemetry)
+    first = review(folder, cache=CacheManager(cache_dir=tmp_path / "cache"))
+    between = _lookups(telemetry)
+    assert between - before == {("miss", None): lookups}
+    telemetry.exporter.clear()
     assert review(folder, cache=CacheManager(cache_dir=tmp_path / "cache")) == first
     assert telemetry.spans("execute_tool parse") == []
-    lookups = 3 * (1 + 1 + 1 + 2) + 1
-    assert _lookups(telemetry) - before == {("hit", "disk"): lookups}
-    assert before == {("miss", None): lookups}
+    assert _lookups(telemetry) - between == {("hit", "disk"): lookups}
 
 
 def _lookups(telemetry) -> Counter[tuple[str, str | None]]:
@@ -439,20 +527,9 @@ def test_a_failed_tool_is_an_error_of_its_span(telemetry, tmp_path: Path, cache:
         "execute_tool parse": 3,
         "execute_tool measure_complexity": 1,
         "outline": 1,
-        "list_functions": 1,
+        "list_blocks": 1,
+        "execute_tool find_notes": 1,
     }
-
-
-def test_self_cpu_adds_up_to_the_process(telemetry, tmp_path: Path, cache: CacheManager):
-    """No CPU time of a review is outside its operations: within 5 % over the whole process."""
-    before = time.process_time()
-    review(ASYNCIO, cache=cache)
-    spent = time.process_time() - before
-    charged = sum(
-        span.attributes.get("codoperf.cpu.self_time", span.attributes["codoperf.cpu.time"])
-        for span in telemetry.spans()
-    )
-    assert charged == pytest.approx(spent, rel=0.05)
 
 
 def test_the_demo_uses_what_everybody_can_use():
@@ -498,6 +575,43 @@ def test_the_command_shows_findings_and_trace(tmp_path: Path, project: Path):
     assert (out / "notes.txt").read_text() == "mine"
     assert "old" not in (out / "traces.jsonl").read_text()
     assert (out / "metrics.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+def test_progress_is_bars_on_a_terminal(tmp_path: Path, project: Path):
+    """On a terminal each kind of reviewer has a bar while it works; stdout stays as it is."""
+    ours, theirs = pty.openpty()
+    command = [
+        sys.executable,
+        "-m",
+        "codoperf_otel.cli",
+        "demo",
+        str(project),
+        "--out",
+        str(tmp_path),
+        "--json",
+    ]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=theirs, env=environment(TERM="xterm")
+    ) as running:
+        os.close(theirs)
+        shown = _all_of(ours)
+        assert running.stdout is not None
+        assert json.loads(running.stdout.read())["review"]["summary"]["files"] == 4
+    os.close(ours)
+    assert running.returncode == 0
+    assert "lint-reviewer" in shown
+    assert "4/4" in shown
+
+
+def _all_of(terminal: int) -> str:
+    """What is written to a terminal until nobody can write any more."""
+    shown = b""
+    try:
+        while part := os.read(terminal, 65536):
+            shown += part
+    except OSError:  # the other side is closed
+        pass
+    return shown.decode()
 
 
 def test_json_is_one_document(tmp_path: Path, project: Path):
@@ -558,15 +672,18 @@ def test_concurrency_is_a_number_of_one_or_more(number: str):
     assert f"{number!r} is not a number of 1 or more" in ended.stderr
 
 
-def test_without_rich_the_findings_come_with_one_line(tmp_path: Path, project: Path):
-    """What the report needs is said once, without a traceback."""
+def test_without_rich_there_is_one_line_before_any_work(tmp_path: Path, project: Path):
+    """What the report needs is said at once; the JSON document needs nothing."""
     code = "import sys; sys.modules['rich'] = None; from codoperf_otel.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", code, "demo", str(project), "--out", str(tmp_path)]
+    command = [sys.executable, "-c", code, "demo", str(project), "--out", str(tmp_path / "out")]
     ended = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=120)
-    assert ended.returncode == 2
-    assert "cyclomatic complexity 12" in ended.stdout
-    assert ended.stderr.splitlines()[-1] == "codoperf: this needs rich: pip install 'codoperf-otel[cli]'"
-    assert "Traceback" not in ended.stderr
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "codoperf: this needs rich: pip install 'codoperf-otel[cli]'\n"
+    assert not (tmp_path / "out").exists()
+    ended = subprocess.run(
+        [*command, "--json"], capture_output=True, text=True, env=environment(), timeout=120
+    )
+    assert json.loads(ended.stdout)["review"]["summary"]["files"] == 4
 
 
 def test_an_interrupted_review_ends_with_130_and_its_spans(tmp_path: Path):

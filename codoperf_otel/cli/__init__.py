@@ -19,7 +19,7 @@ from codoperf_otel.cli._errors import CommandError
 
 __all__ = ["main"]
 
-COMMANDS = ("view",)
+COMMANDS = ("demo", "view")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,223 @@
+"""``codoperf demo``: a code-review agent at work on real files, and what it cost."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from codoperf_otel import CacheManager, configure
+from codoperf_otel.cli import _format
+from codoperf_otel.cli._document import document
+from codoperf_otel.cli._errors import CommandError
+from codoperf_otel.cli._reading import FILES, read
+from codoperf_otel.cli.view import view
+from codoperf_otel.sdk.settings import is_disabled
+
+if TYPE_CHECKING:
+    from codoperf_otel.demo import Finding, Progress, Review
+    from codoperf_otel.sdk import Handle
+
+EXPORT_INTERVAL = 1.0
+EXPORTS = 3
+ROWS = 8
+ENDPOINTS = (
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+)
+TITLES = {
+    "unreadable": "Files that cannot be read",
+    "syntax": "Syntax errors",
+    "lint": "Linters",
+    "complexity": "Complex functions",
+    "repeat": "Repeated blocks",
+    "near-copy": "Near copies",
+    "note": "Notes in comments",
+}
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    """Add ``demo`` to the command's parser."""
+    parser = subparsers.add_parser(
+        "demo",
+        help="review Python files with an example agent and show what it cost",
+        description="A planner and reviewers look through Python files, offline. Their findings are printed,"
+        f" then their trace, which is also in {' and '.join(FILES)} under the output folder.",
+        epilog="With an endpoint, metrics are sent every second, and a review of less than three seconds is"
+        " repeated from its cache, so that there is something to see.",
+    )
+    parser.add_argument(
+        "path",
+        nargs="?",
+        type=Path,
+        metavar="PATH",
+        help="a folder or a Python file (default: the standard library's asyncio)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("codoperf-demo"),
+        metavar="DIR",
+        help="folder for telemetry and cache (default: ./codoperf-demo)",
+    )
+    parser.add_argument("--endpoint", metavar="URL", help="also send telemetry there, as OTLP")
+    parser.add_argument(
+        "--concurrency", type=_count, default=4, metavar="N", help="reviewers at work at once (default: 4)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead")
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Review, then show findings and telemetry."""
+    if not arguments.json and find_spec("rich") is None:
+        raise CommandError("this needs rich: pip install 'codoperf-otel[cli]'")
+    path = arguments.path or _asyncio()
+    _check(path)
+    _empty(arguments.out)
+    review = _review(path, arguments)
+    recorded = not is_disabled(os.environ)
+    if arguments.json:
+        telemetry = document(read(arguments.out)) if recorded else None
+        sys.stdout.write(f"{json.dumps({'review': asdict(review), 'telemetry': telemetry})}\n")
+        return 0
+    _show(review)
+    if recorded:
+        return view(arguments.out)
+    sys.stdout.write("There is no trace: OTEL_SDK_DISABLED is true.\n")
+    return 0
+
+
+def _asyncio() -> Path:
+    spec = find_spec("asyncio")
+    if spec is None or spec.origin is None or not Path(spec.origin).exists():
+        raise CommandError("the standard library has no source here: name a PATH")
+    return Path(spec.origin).parent
+
+
+def _check(path: Path) -> None:
+    """Refuse a path with nothing to review before the files of an earlier run are gone."""
+    from codoperf_otel.demo import SurveyError, survey
+
+    try:
+        survey(path)
+    except SurveyError as error:
+        raise CommandError(str(error)) from error
+
+
+def _empty(folder: Path) -> None:
+    """Make the folder, and begin with empty files in it."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        for name in FILES:
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise CommandError(f"--out {folder}: {error.strerror}") from error
+
+
+def _review(path: Path, arguments: argparse.Namespace) -> Review:
+    from codoperf_otel import demo
+
+    sends = bool(arguments.endpoint or any(os.environ.get(name) for name in ENDPOINTS))
+    cache = CacheManager(cache_dir=arguments.out / "cache")
+    with _configured(arguments, EXPORT_INTERVAL if sends else None):
+        started = time.monotonic()
+        with _progress() as on_progress:
+            review = demo.review(
+                path, concurrency=arguments.concurrency, on_progress=on_progress, cache=cache
+            )
+        while sends and time.monotonic() - started < EXPORTS * EXPORT_INTERVAL:
+            demo.review(path, concurrency=arguments.concurrency, cache=cache)
+    return review
+
+
+def _configured(arguments: argparse.Namespace, interval: float | None) -> Handle:
+    try:
+        return configure(
+            service_name="codoperf-demo",
+            endpoint=arguments.endpoint,
+            file=arguments.out,
+            metric_export_interval=interval,
+        )
+    except (ValueError, ImportError) as error:
+        raise CommandError(str(error)) from error
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """Bars on a terminal, else a line for each kind of reviewer that is done."""
+    if not sys.stderr.isatty() or find_spec("rich") is None:
+        yield _print_done
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("files"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(reviewer: str, files: int, all_files: int) -> None:
+            if reviewer not in tasks:
+                tasks[reviewer] = bars.add_task(reviewer, total=all_files)
+            bars.update(tasks[reviewer], completed=files)
+
+        yield show
+
+
+def _print_done(reviewer: str, files: int, all_files: int) -> None:
+    if files == all_files:
+        sys.stderr.write(f"{reviewer}: {_format.plural(files, 'file')} reviewed\n")
+
+
+def _show(review: Review) -> None:
+    """Print the figures and the worst findings of each kind."""
+    from codoperf_otel.cli._report import console
+
+    target = console()
+    for line, style in _lines(review):
+        target.print(line, style=style, soft_wrap=True)
+    target.print()
+
+
+def _lines(review: Review) -> Iterator[tuple[str, str]]:
+    """Each line and its style."""
+    summary = review.summary
+    figures = [(summary.files, "file"), (summary.lines, "line"), (summary.functions, "function")]
+    yield (
+        f"Review of {_format.clean(review.path)}: {', '.join(_format.plural(*figure) for figure in figures)}",
+        "bold",
+    )
+    if summary.highest_complexity is not None:
+        median, highest = summary.median_complexity, summary.highest_complexity
+        yield f"Cyclomatic complexity: median {median:g}, highest {highest}", ""
+    for kind, title in TITLES.items():
+        found = [finding for finding in review.findings if finding.kind == kind]
+        if found:
+            yield "", ""
+            yield f"{title}: {len(found):,}{f', the first {ROWS}' if len(found) > ROWS else ''}", "bold"
+            yield from ((line, "") for line in _places(found[:ROWS]))
+
+
+def _places(findings: list[Finding]) -> Iterator[str]:
+    places = [f"{_format.clean(finding.path)}:{finding.line}" for finding in findings]
+    width = min(max(map(len, places)), 40)
+    for place, finding in zip(places, findings, strict=True):
+        yield f"  {place:{width}}  {_format.clean(finding.message)}"
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
+    return int(text)
