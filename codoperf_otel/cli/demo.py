@@ -53,8 +53,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="review Python files with an example agent and show what it cost",
         description="A planner and reviewers look through Python files, offline. Their findings are printed,"
         f" then their trace, which is also in {' and '.join(FILES)} under the output folder.",
-        epilog="With an endpoint, metrics are sent every second, and the review is repeated from its cache for"
-        " three seconds more, so that rates and cache hits are there to see.",
+        epilog="With an endpoint, metrics are sent every second, and the review is repeated from its cache"
+        " for three seconds more, so that rates and cache hits are there to see.",
     )
     parser.add_argument(
         "path",
