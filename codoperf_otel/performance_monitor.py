@@ -168,9 +168,9 @@ def performance_context(operation: str, /, **attributes: Any) -> Scope:
     The span is named `operation` and carries `attributes`; it says wall, CPU and memory of the block.
     In a task, a block that no monitored call encloses has no CPU figure: the thread runs others too.
 
-    >>> with performance_context("load index", shard=3):
+    >>> with performance_context("sum up", rows=10):
     ...     total = sum(range(10))
-    >>> get_performance_stats("load index")["total_calls"]
+    >>> get_performance_stats("sum up")["total_calls"]
     1
     """
     return Scope(operation_site(operation), attributes)

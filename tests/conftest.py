@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from codoperf_otel import _telemetry
+
+# a shell that starts this in the background has SIGINT ignored; the programs of tests that send it need it
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Telemetry:
@@ -60,12 +64,6 @@ class Telemetry:
             key: getattr(p, "value", None) if hasattr(p, "value") else p.count
             for key, p in self.points(name).items()
         }
-
-
-@pytest.fixture(autouse=True)
-def cache_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache folder of this test's own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture
