@@ -16,7 +16,7 @@ reviewers of lint, complexity and comments              one each 8 files
 ``run_linter``                                          2 N: py_compile and tabnanny
 ``outline``, ``list_blocks``                            N
 ``parse``                                               3 N; none if the cache has it all
-``find_near_copies``                                    one each 50 blocks of 40 words
+``find_near_copies``                                    one each 50 blocks of 30 words
 ``find_repeats``, ``stream_findings``, ``summarise``    1
 ======================================================  =================================
 """

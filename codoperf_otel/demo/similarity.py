@@ -12,9 +12,9 @@ from codoperf_otel import lazy_import
 
 difflib = lazy_import("difflib")
 
-MIN_WORDS = 40
+MIN_WORDS = 30
 MIN_RATIO = 0.8
-NEIGHBOURS = 200
+NEIGHBOURS = 400
 """A block is compared with so many of the next longer ones: work grows with the tree, not its square."""
 
 _COMPOUND = (
