@@ -99,7 +99,7 @@ def _finish(site: Site, record: Record, ended: int, error: BaseException | None)
         cell.duration_attributes if failure is None else cell.error_attributes(_telemetry.error_type(failure))
     )
     seconds = wall / 1e9
-    _telemetry.active().histogram(site.histogram).record(seconds, attributes, record.context)
+    cell.record(_telemetry.active().histogram(site.histogram), seconds, attributes, record.context)
     span.end(record.started_at + wall)
     if record.cpu_ns is not None or record.self_ns:
         cell.add_cpu(record.self_ns)

@@ -14,13 +14,15 @@ from threading import Lock
 from time import perf_counter_ns
 from typing import Any, NamedTuple, Protocol
 
-from opentelemetry.metrics import Observation
+from opentelemetry.context import Context
+from opentelemetry.metrics import Histogram, Observation
 
 from codoperf_otel import _telemetry
 from codoperf_otel._telemetry import names
 
 BATCH = 256
 MAX_ATTRIBUTE_SETS = 1999
+HELPED = 16
 RECENT_NS = 60_000_000_000
 
 Attributes = dict[str, Any]
@@ -48,6 +50,10 @@ class Window(Protocol):
         """The highest so far, in bytes."""
 
 
+Duration = tuple[Histogram, float, Attributes, Context | None]
+"""A histogram, seconds, attributes, and the Context that exemplars take their span from."""
+
+
 class Cell:
     """The totals of one (function or operation x agent): self CPU, calls running, memory, attribute sets."""
 
@@ -56,6 +62,8 @@ class Cell:
         "_errors",
         "_log",
         "_peaks",
+        "_pending",
+        "_recording",
         "_used",
         "active",
         "attributes",
@@ -76,6 +84,8 @@ class Cell:
         self.active: list[None] = []
         self.windows: set[Window] = set()
         self._peaks: deque[tuple[int, int]] = deque()
+        self._recording = Lock()
+        self._pending: deque[Duration] = deque()
         self._log: list[int] = []
         self._cpu_ns = 0
         self._used = False
@@ -85,6 +95,36 @@ class Cell:
         self._log.append(self_ns)
         if len(self._log) >= BATCH:
             self._fold()
+
+    def record(
+        self, histogram: Histogram, seconds: float, attributes: Attributes, context: Context | None
+    ) -> None:
+        """Record a duration, without waiting for another thread that records one of this cell.
+
+        The SDK's histogram has one lock, on which threads would queue; instead the one that is at it
+        records what the others leave it (flat combining). What is left then, the next call records, or
+        the next collection.
+        """
+        if not self._recording.acquire(blocking=False):
+            self._pending.append((histogram, seconds, attributes, context))
+            return
+        try:
+            histogram.record(seconds, attributes, context)
+            if self._pending:
+                self._record_pending(HELPED)
+        finally:
+            self._recording.release()
+
+    def record_pending(self) -> None:
+        """Record what calls have left."""
+        if self._pending:
+            with self._recording:
+                self._record_pending(len(self._pending))
+
+    def _record_pending(self, most: int) -> None:
+        for _ in range(min(most, len(self._pending))):
+            histogram, seconds, attributes, context = self._pending.popleft()
+            histogram.record(seconds, attributes, context)
 
     def error_attributes(self, error_type: str) -> Attributes:
         """The attributes of a failed call's duration."""
@@ -182,6 +222,7 @@ class _Table:
 
     def _observations(self, read: Callable[[Cell], float | None]) -> Iterator[Observation]:
         for cell in self._all():
+            cell.record_pending()
             value = read(cell)
             if value is not None:
                 yield Observation(value, cell.attributes)

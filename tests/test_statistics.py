@@ -86,3 +86,33 @@ def test_memory_peaks_older_than_a_minute_are_forgotten(monkeypatch):
     assert cell.memory_peak() == 200
     now = 75_000_000_000
     assert cell.memory_peak() is None
+
+
+def test_durations_that_threads_leave_each_other_are_all_recorded(telemetry):
+    """A duration that finds the cell taken is recorded by who has it, or by the next collection."""
+    cell = _statistics.cell(_statistics.OPERATION, "combined", None)
+    histogram = Telling(cell)
+    for seconds in (1.0, 2.0):
+        cell.record(histogram, seconds, {}, None)
+    assert histogram.seen == [1.0, -1.0, 2.0, -2.0]
+    cell.record_pending()
+    assert histogram.seen == [1.0, -1.0, 2.0, -2.0]
+    cell._recording.acquire()
+    cell.record(histogram, 3.0, {}, None)
+    cell._recording.release()
+    assert 3.0 not in histogram.seen
+    telemetry.values("codoperf.operation.cpu.time")
+    assert histogram.seen[-2:] == [3.0, -3.0]
+
+
+class Telling:
+    """A histogram in whose `record` another call of the same cell ends."""
+
+    def __init__(self, cell):
+        self.cell = cell
+        self.seen = []
+
+    def record(self, seconds, attributes, context):
+        self.seen.append(seconds)
+        if seconds > 0:
+            self.cell.record(self, -seconds, attributes, context)

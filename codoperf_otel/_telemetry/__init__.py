@@ -1,7 +1,15 @@
 """The only room that holds OpenTelemetry instruments; everything above it asks here."""
 
 from codoperf_otel._telemetry import names
-from codoperf_otel._telemetry.binding import Binding, activate, active, bind, observe, unobserve
+from codoperf_otel._telemetry.binding import (
+    Binding,
+    activate,
+    active,
+    bind,
+    observe,
+    refine_tracers,
+    unobserve,
+)
 from codoperf_otel._telemetry.spans import add_event, error_type, record_error
 
 __all__ = [
@@ -14,5 +22,6 @@ __all__ = [
     "names",
     "observe",
     "record_error",
+    "refine_tracers",
     "unobserve",
 ]

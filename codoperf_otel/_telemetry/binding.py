@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from opentelemetry import metrics, trace
 from opentelemetry.metrics import CallbackOptions, Histogram, MeterProvider, Observation
-from opentelemetry.trace import TracerProvider
+from opentelemetry.trace import Tracer, TracerProvider
 
 from codoperf_otel.__about__ import __version__
 from codoperf_otel._telemetry import names
@@ -27,6 +27,7 @@ _FACTORIES = {
 _lock = RLock()
 _sources: dict[str, Source] = {}
 _failed: set[str] = set()
+_refine: Callable[[Tracer], Tracer] = lambda tracer: tracer  # noqa: E731  # replaced by refine_tracers
 
 
 class Instruments:
@@ -66,13 +67,19 @@ class Instruments:
         return callback
 
 
+def refine_tracers(refine: Callable[[Tracer], Tracer]) -> None:
+    """Let later bindings use what `refine` makes of their tracer."""
+    global _refine
+    _refine = refine
+
+
 class Binding:
     """A tracer, and the instruments of the meter provider beside it."""
 
     __slots__ = ("histogram", "instruments", "tracer")
 
     def __init__(self, tracer_provider: TracerProvider | None, meter_provider: MeterProvider | None) -> None:
-        self.tracer = trace.get_tracer(names.SCOPE, __version__, tracer_provider)
+        self.tracer = _refine(trace.get_tracer(names.SCOPE, __version__, tracer_provider))
         self.instruments = _instruments_of(meter_provider or metrics.get_meter_provider())
         self.histogram = self.instruments.histogram
 
