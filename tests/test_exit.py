@@ -234,6 +234,21 @@ def test_endpoint_that_does_not_answer_is_left(tmp_path, protocol, serve):
     assert span_count(tmp_path) == 1
 
 
+@pytest.mark.parametrize("protocol", ["grpc"], indirect=True)
+def test_shutdown_ends_the_call_that_it_gave_up(serve):
+    """After shutdown_timeout, a call over gRPC is cancelled, and no thread of the SDK is left."""
+    ended = Ended(
+        "h = codoperf_otel.configure(endpoint=sys.argv[1], shutdown_timeout=0.5); work(); h.shutdown()\n"
+        "deadline = time.time() + 10\n"
+        "while threading.active_count() > 1 and time.time() < deadline: time.sleep(0.01)\n"
+        "print(threading.active_count()); done()",
+        serve(Receiver(seconds=30)),
+        OTEL_EXPORTER_OTLP_PROTOCOL="grpc",
+        OTEL_EXPORTER_OTLP_TIMEOUT="60",
+    )
+    assert ended.printed == ["1"]
+
+
 @pytest.mark.parametrize("protocol", ["http/protobuf"], indirect=True)
 def test_refusals_are_counted(serve):
     """Each export that is not taken counts, and makes `force_flush` False; the first alone is logged."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
@@ -26,52 +27,60 @@ import os, sys, time
 import codoperf_otel
 from opentelemetry import metrics
 
-def make(name):
-    @codoperf_otel.monitor_performance(name)
-    def work():
-        return sum(range(2_000))
-    return work
+@codoperf_otel.monitor_performance("parent")
+def parent():
+    return sum(range(2_000))
 
-in_parent, in_child, in_grandchild = make("parent"), make("child"), make("grandchild")
+@codoperf_otel.monitor_performance("child")
+def child():
+    return sum(range(2_000))
+
+@codoperf_otel.monitor_performance("grandchild")
+def grandchild():
+    return sum(range(2_000))
 """
 
 CONFIGURE = "handle = codoperf_otel.configure('forks', file=sys.argv[1], metric_export_interval={interval})\n"
 
+# Python's own warning of forks under threads, with its line of source, and what gRPC tells of a fork that
+# fell into the work of one of its inner threads, which nobody can wait for
+EXPECTED = re.compile(r"DeprecationWarning|^ |fork_posix\.cc")
+
 OS_FORK = """
 for _ in range(5):
-    in_parent()
+    parent()
 {flush}
 pid = os.fork()
 if pid == 0:
     for _ in range(3):
-        in_child()
-    grandchild = os.fork()
-    if grandchild == 0:
+        child()
+    other = os.fork()
+    if other == 0:
         for _ in range(2):
-            in_grandchild()
+            grandchild()
         sys.exit()
-    os.waitpid(grandchild, 0)
+    os.waitpid(other, 0)
     sys.exit()
 os.waitpid(pid, 0)
 for _ in range(4):
-    in_parent()
+    parent()
 """
 
 MULTIPROCESSING = """
 {before}
 for _ in range(5):
-    in_parent()
+    parent()
 {flush}
 import multiprocessing
-def child():
+def job():
     for _ in range(3):
-        in_child()
-process = multiprocessing.get_context("fork").Process(target=child)
+        child()
+process = multiprocessing.get_context("fork").Process(target=job)
 process.start()
 process.join()
 assert process.exitcode == 0
 for _ in range(4):
-    in_parent()
+    parent()
 """
 
 
@@ -85,9 +94,8 @@ def run(program, *args, **variables):
         text=True,
         timeout=60,
     )
-    complaints = [line for line in done.stderr.splitlines() if "DeprecationWarning" not in line]
     assert done.returncode == 0, done.stderr
-    assert not [line for line in complaints if not line.startswith(" ")], done.stderr
+    assert not [line for line in done.stderr.splitlines() if not EXPECTED.search(line)], done.stderr
     return done.stdout
 
 
@@ -130,13 +138,13 @@ def points(folder, name, scope_name="codoperf_otel"):
     ]
 
 
-def totals(folder, delta):
-    """The calls of each function, by process: the last cumulative count, or the sum of the deltas."""
+def totals(folder, delta=False):
+    """(function, calls) by process: the last cumulative count, or the sum of the deltas."""
     found = Counter()
-    for process, _, point in points(folder, "codoperf.function.duration"):
+    for process, function, point in points(folder, "codoperf.function.duration"):
         count = int(point.get("count", 0))
-        found[process] = found[process] + count if delta else count
-    return sorted(found.values())
+        found[process, function] = found[process, function] + count if delta else count
+    return sorted((function.rpartition(".")[2], count) for (_, function), count in found.items())
 
 
 @pytest.fixture(params=["cumulative", "delta"])
@@ -169,7 +177,7 @@ def test_children_export_their_own(tmp_path, temporality, interval, program, cal
         OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE=temporality,
     )
     assert spans(tmp_path) == calls
-    assert totals(tmp_path, temporality == "delta") == sorted(calls.values())
+    assert totals(tmp_path, temporality == "delta") == sorted(calls.items())
     cpu = points(tmp_path, "codoperf.function.cpu.time")
     assert all(point["asDouble"] >= 0 for _, _, point in cpu)
     assert len({process for process, _, _ in cpu}) == len(calls)
@@ -178,11 +186,11 @@ def test_children_export_their_own(tmp_path, temporality, interval, program, cal
 OTHERS = """
 counter = metrics.get_meter("other library").create_counter("orders")
 counter.add(5)
-in_parent()
+parent()
 pid = os.fork()
 if pid == 0:
     counter.add(2)
-    in_child()
+    child()
     time.sleep(0.3)
     sys.exit()
 os.waitpid(pid, 0)
@@ -193,7 +201,7 @@ def test_metrics_of_other_libraries_go_on(tmp_path):
     """The SDK's reader goes on from the parent's count in the child, with none of this package's metrics."""
     run(CONFIGURE.format(interval=0.05) + OTHERS, tmp_path)
     assert {int(point["asInt"]) for _, _, point in points(tmp_path, "orders", "other library")} == {5, 7}
-    assert totals(tmp_path, delta=False) == [1, 1]
+    assert totals(tmp_path) == [("child", 1), ("parent", 1)]
 
 
 def test_child_has_an_instance_id_of_its_own(tmp_path):
@@ -218,8 +226,19 @@ def test_child_has_an_instance_id_of_its_own(tmp_path):
 
 def test_child_of_a_shut_down_parent_stays_silent(tmp_path):
     """What was shut down before the fork does not come to life in the child."""
-    run(CONFIGURE.format(interval=60) + "handle.shutdown()\n" + OS_FORK.format(flush=""), tmp_path)
-    assert not spans(tmp_path)
+    program = """
+parent()
+handle.shutdown()
+pid = os.fork()
+if pid == 0:
+    child()
+    time.sleep(0.3)
+    sys.exit()
+os.waitpid(pid, 0)
+"""
+    run(CONFIGURE.format(interval=0.05) + program, tmp_path)
+    assert spans(tmp_path) == {"parent": 1}
+    assert totals(tmp_path) == [("parent", 1)]
 
 
 def test_binding_to_other_providers_is_left_alone(tmp_path):
@@ -239,13 +258,13 @@ def test_process_pool_workers_export(tmp_path):
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 def job(_):
-    in_child()
+    child()
 with ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as pool:
     list(pool.map(job, range(10)))
 """
     run(CONFIGURE.format(interval=60) + program, tmp_path)
     assert spans(tmp_path) == {"child": 10}
-    assert sum(totals(tmp_path, delta=False)) == 10
+    assert sum(count for _, count in totals(tmp_path)) == 10
 
 
 def test_spawned_child_has_nothing_to_do_with_it(tmp_path):
@@ -255,11 +274,9 @@ def test_spawned_child_has_nothing_to_do_with_it(tmp_path):
         START
         + """
 import multiprocessing
-def child():
-    in_child()
 if __name__ == "__main__":
     codoperf_otel.configure(file=sys.argv[1])
-    in_parent()
+    parent()
     process = multiprocessing.get_context("spawn").Process(target=child)
     process.start()
     process.join()
@@ -278,14 +295,14 @@ handle = codoperf_otel.configure(endpoint=sys.argv[1], metric_export_interval=0.
 stopped = threading.Event()
 def export():
     while not stopped.is_set():
-        in_parent()
+        parent()
         handle.force_flush()
 thread = threading.Thread(target=export)
 thread.start()
 for _ in range(int(sys.argv[2])):
     pid = os.fork()
     if pid == 0:
-        in_child()
+        child()
         sys.exit()
     os.waitpid(pid, 0)
 stopped.set()
@@ -293,16 +310,32 @@ thread.join()
 """
 
 
+CALM = """
+handle = codoperf_otel.configure(endpoint=sys.argv[1])
+for _ in range(int(sys.argv[2])):
+    parent()
+    assert handle.force_flush()
+    pid = os.fork()
+    if pid == 0:
+        child()
+        sys.exit()
+    os.waitpid(pid, 0)
+"""
+
+
 class Receiver:
-    """Counts the spans that arrive."""
+    """Counts the spans that arrive, in all and over each connection."""
 
     def __init__(self):
         self.spans = Counter()
+        self.connections = defaultdict(set)
 
-    def add(self, request):
+    def add(self, peer, request):
         for group in request.resource_spans:
             for scope in group.scope_spans:
-                self.spans.update(span.name for span in scope.spans)
+                names = [span.name for span in scope.spans]
+                self.spans.update(names)
+                self.connections[peer].update(names)
 
 
 @pytest.fixture
@@ -316,7 +349,9 @@ def http_endpoint():
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if self.path == "/v1/traces":
-                receiver.add(trace_service_pb2.ExportTraceServiceRequest.FromString(body))
+                receiver.add(
+                    self.client_address, trace_service_pb2.ExportTraceServiceRequest.FromString(body)
+                )
             self.send_response(200)
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -341,7 +376,7 @@ def grpc_endpoint():
 
     class Traces(trace_service_pb2_grpc.TraceServiceServicer):
         def Export(self, request, context):  # noqa: N802
-            receiver.add(request)
+            receiver.add(context.peer(), request)
             return trace_service_pb2.ExportTraceServiceResponse()
 
     class Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):
@@ -357,10 +392,24 @@ def grpc_endpoint():
     server.stop(None).wait()
 
 
-@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
-def test_forks_in_the_middle_of_exports(request, protocol):
-    """Children export over connections of their own while the parent is busy exporting."""
-    url, receiver = request.getfixturevalue("grpc_endpoint" if protocol == "grpc" else "http_endpoint")
+@pytest.fixture(params=["http/protobuf", "grpc"])
+def endpoint(request):
+    """Each test over both."""
+    name = "grpc_endpoint" if request.param == "grpc" else "http_endpoint"
+    return (*request.getfixturevalue(name), request.param)
+
+
+def test_forks_in_the_middle_of_exports(endpoint):
+    """Children export while the parent is busy exporting."""
+    url, receiver, protocol = endpoint
     run(BUSY, url, 10, OTEL_EXPORTER_OTLP_PROTOCOL=protocol)
     assert receiver.spans["child"] == 10
     assert receiver.spans["parent"] > 1
+
+
+def test_children_have_connections_of_their_own(endpoint):
+    """A connection that the parent keeps open is never used by a child."""
+    url, receiver, protocol = endpoint
+    run(CALM, url, 3, OTEL_EXPORTER_OTLP_PROTOCOL=protocol)
+    assert receiver.spans == {"parent": 3, "child": 3}
+    assert {len(names) for names in receiver.connections.values()} == {1}
