@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable
 from threading import RLock
 from weakref import WeakKeyDictionary
@@ -134,6 +135,15 @@ def unobserve(name: str) -> None:
     """Let the observable instrument `name` give nothing from now on."""
     with _lock:
         _sources.pop(name, None)
+
+
+def _forked() -> None:
+    global _lock
+    _lock = RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def _read(name: str, source: Source) -> Iterable[Observation]:

@@ -6,6 +6,7 @@ import logging
 import os
 from threading import Lock
 
+from codoperf_otel import _switches, _telemetry
 from codoperf_otel.sdk.handle import Handle
 from codoperf_otel.sdk.settings import INSTALL, Arguments, is_disabled, resolve
 
@@ -76,8 +77,12 @@ def _set_up(arguments: Arguments) -> Handle:
     if is_disabled(os.environ):
         return Handle(arguments.shutdown_timeout)
     settings = resolve(arguments, os.environ)
+    lean_spans = _switches.flag(_switches.LEAN_SPANS, default=True)
     try:
+        from codoperf_otel.sdk import lean
         from codoperf_otel.sdk.pipeline import Pipeline
     except ImportError as error:
         raise ImportError(f"configure() needs {error.name}: {INSTALL}") from error
+    if lean_spans:
+        _telemetry.refine_tracers(lean.refined)
     return Pipeline(settings).handle
