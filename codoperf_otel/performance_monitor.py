@@ -21,15 +21,19 @@ from codoperf_otel._scopes import Scope
 from codoperf_otel._sites import Site, SpanRate
 from codoperf_otel._statistics import FUNCTION, OPERATION
 from codoperf_otel._telemetry import names
+from codoperf_otel.system_monitor import SystemMetrics, SystemMonitor, get_system_metrics
 
 __all__ = [
     "HAS_PSUTIL",
     "Operation",
     "PerformanceMetrics",
     "PerformanceMonitor",
+    "SystemMetrics",
+    "SystemMonitor",
     "clear_performance_metrics",
     "current_operation",
     "get_performance_stats",
+    "get_system_metrics",
     "monitor_performance",
     "performance_context",
     "profile_function",

@@ -40,9 +40,13 @@ def test_gen_ai_operations_are_the_conventions():
 
 def test_metrics_of_process_and_interpreter_are_the_conventions():
     """Name and unit of every `process.*` and `cpython.*` metric are the convention's."""
-    known = convention("metrics.process_metrics") | convention("metrics.cpython_metrics")
+    known = {
+        name: value
+        for group in ("process", "cpython", "system")
+        for name, value in convention(f"metrics.{group}_metrics").items()
+    }
     for name, entry in INSTRUMENTS.items():
-        if name.startswith(("process.", "cpython.")):
+        if name.startswith(("process.", "cpython.", "system.")):
             constant = name.upper().replace(".", "_")
             assert known[constant] == name
             assert f'unit="{entry.unit}"' in source_of(known[f"create_{constant.lower()}"])
@@ -58,7 +62,7 @@ def source_of(function: object) -> str:
 def test_own_names_follow_the_naming_rules():
     """Own metrics stand under one name space, and carry neither unit nor `_total` in their names."""
     for name in INSTRUMENTS:
-        assert name.startswith(("codoperf.", "process.", "cpython.", "gen_ai."))
+        assert name.startswith(("codoperf.", "process.", "cpython.", "gen_ai.", "system."))
         assert not name.endswith(("_total", ".total", "seconds", "bytes"))
 
 

@@ -11,7 +11,7 @@ import os
 import sys
 from bisect import bisect_left
 from threading import Lock, RLock
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from codoperf_otel import _context
 from codoperf_otel._readings import memory
@@ -19,6 +19,9 @@ from codoperf_otel._readings.kept_file import KeptFile
 
 if sys.platform != "win32":
     import resource
+
+if TYPE_CHECKING:
+    from codoperf_otel._readings.sampled_mark import SampledMark
 
 log = logging.getLogger("codoperf_otel.readings")
 
@@ -37,7 +40,7 @@ _status = KeptFile("/proc/self/status")
 class Peak(NamedTuple):
     """Resident memory at the start and the end of a window and its highest value between, in bytes.
 
-    ``peak`` and ``source`` are None where the platform does not give the peak.
+    ``peak`` and ``source`` are None for a window that a forked child has from its parent.
     """
 
     start: int
@@ -101,10 +104,10 @@ class ResetMark:
             self._open += 1
             return self._marks.noted
 
-    def highest(self, moment: int) -> int:
-        """The highest value since the window's beginning."""
+    def highest(self, moment: int) -> tuple[int, Source]:
+        """The highest value since the window's beginning, and how it is known."""
         with self._lock:
-            return max(self._marks.since(moment), self._mark())
+            return max(self._marks.since(moment), self._mark()), "kernel"
 
     def close(self) -> None:
         """End a window."""
@@ -119,33 +122,12 @@ class ResetMark:
         return _vm_hwm()
 
 
-class RisingMark:
-    """The mark where it cannot be reset: a window's peak is known if the mark rose in it."""
-
-    def open(self) -> int | None:
-        """Begin a window; gives the mark there, if it can be read."""
-        try:
-            return _vm_hwm()
-        except _UNREADABLE:
-            return None
-
-    def highest(self, before: int | None) -> int | None:
-        """The highest value since the window's beginning, or None."""
-        if before is None:
-            return None
-        mark = _vm_hwm()
-        return mark if mark > before else None
-
-    def close(self) -> None:
-        """End a window."""
-
-
 class Window:
     """A span of time whose peak memory is asked for."""
 
     __slots__ = ("_beginning", "_generation", "_mark", "_start")
 
-    def __init__(self, start: int, mark: ResetMark | RisingMark, beginning: int | None) -> None:
+    def __init__(self, start: int, mark: ResetMark | SampledMark, beginning: int) -> None:
         self._start = start
         self._mark = mark
         self._beginning = beginning
@@ -153,25 +135,24 @@ class Window:
 
     def current(self) -> int | None:
         """The highest resident memory up to now, in bytes; changes nothing."""
-        return self._peak(memory.rss())
+        return self._peak(memory.rss())[0]
 
     def close(self) -> Peak:
         """End the window. A forked child does not know the peak of a window that its parent opened."""
         end = memory.rss()
-        peak = self._peak(end)
+        peak, source = self._peak(end)
         if self._is_ours():
             self._mark.close()
-        return Peak(self._start, end, peak, None if peak is None else "kernel")
+        return Peak(self._start, end, peak, source)
 
-    def _peak(self, now: int | None) -> int | None:
-        highest = self._highest()
-        return None if highest is None else max(self._start, now or 0, highest)
-
-    def _highest(self) -> int | None:
+    def _peak(self, now: int | None) -> tuple[int, Source] | tuple[None, None]:
+        if not self._is_ours():
+            return None, None
         try:
-            return self._mark.highest(self._beginning) if self._is_ours() else None  # type: ignore[arg-type]
+            highest, source = self._mark.highest(self._beginning)
         except _UNREADABLE:
-            return None
+            return None, None
+        return max(self._start, now or 0, highest), source
 
     def _is_ours(self) -> bool:
         return self._generation == _context.generation
@@ -187,19 +168,19 @@ def open_window() -> Window | None:
     try:
         return Window(start, mark, mark.open())
     except _UNREADABLE:  # the files could be used before: windows that are open keep what they have
-        _mark = mark = RisingMark()
+        _mark = mark = _sampled()
         return Window(start, mark, mark.open())
 
 
-_mark: ResetMark | RisingMark | None = None
+_mark: ResetMark | SampledMark | None = None
 _making = Lock()
 
 
-def _make_mark() -> ResetMark | RisingMark:
+def _make_mark() -> ResetMark | SampledMark:
     global _mark
     with _making:
         if _mark is None:
-            _mark = _resettable() or RisingMark()
+            _mark = _resettable() or _sampled()
         return _mark
 
 
@@ -210,6 +191,12 @@ def _resettable() -> ResetMark | None:
         return ResetMark()
     except _UNREADABLE:
         return None
+
+
+def _sampled() -> SampledMark:
+    from codoperf_otel._readings.sampled_mark import SampledMark  # not at the top: few have a use for it
+
+    return SampledMark()
 
 
 def _may_reset() -> bool:
@@ -227,6 +214,14 @@ def _max_rss() -> int:
 def _vm_hwm() -> int:
     """The mark itself."""
     return _status.read(4096, _parse_vm_hwm)
+
+
+def readable_vm_hwm() -> int:
+    """The mark, or 0 where it cannot be read."""
+    try:
+        return _vm_hwm()
+    except _UNREADABLE:
+        return 0
 
 
 def _parse_vm_hwm(status: bytes) -> int:

@@ -71,4 +71,11 @@ INSTRUMENTS: dict[str, Instrument] = {
     names.CPYTHON_GC_UNCOLLECTABLE_OBJECTS: Instrument(
         "counter", "{object}", "Objects that the collector could not free"
     ),
+    names.SYSTEM_CPU_UTILIZATION: Instrument("gauge", "1", "Share of the CPUs' time by mode"),
+    names.SYSTEM_MEMORY_USAGE: Instrument("updowncounter", "By", "Memory of the machine by state"),
+    names.SYSTEM_MEMORY_UTILIZATION: Instrument("gauge", "1", "Share of the machine's memory by state"),
+    names.SYSTEM_NETWORK_IO: Instrument("counter", "By", "Bytes received and transmitted by the machine"),
+    names.SYSTEM_FILESYSTEM_UTILIZATION: Instrument(
+        "gauge", "1", "Share of the root directory's file system by state"
+    ),
 }

@@ -1,0 +1,61 @@
+"""The memory high-water mark where it cannot be reset."""
+
+from __future__ import annotations
+
+from threading import RLock
+
+from codoperf_otel._readings import memory, sampler
+from codoperf_otel._readings.peak import Marks, Source, readable_vm_hwm
+
+INTERVAL = 0.01
+"""Seconds between samples; they take 1 % of a CPU while a window is open."""
+
+
+class SampledMark:
+    """The highest memory of what is sampled, and the kernel's own mark where it rose in the window."""
+
+    def __init__(self) -> None:
+        # reentrant: a signal handler may open a window while this thread does
+        self._lock = RLock()
+        self._open = 0
+        self._mark = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._marks = Marks()
+        self._rose = 0
+
+    def open(self) -> int:
+        """Begin a window; gives the moment that `highest` asks for."""
+        with self._lock:
+            if not self._open:
+                self._begin()
+            self._note_rise()
+            self._open += 1
+            sampler.shared.subscribe(self._sample, INTERVAL)
+            return self._marks.noted
+
+    def highest(self, moment: int) -> tuple[int, Source]:
+        """The highest value known since the window's beginning, and how it is known."""
+        with self._lock:
+            self._note_rise()
+            return self._marks.since(moment), "kernel" if self._rose > moment else "sampled"
+
+    def close(self) -> None:
+        """End a window."""
+        with self._lock:
+            self._open -= 1
+
+    def _note_rise(self) -> None:
+        mark = readable_vm_hwm()
+        if mark > self._mark:
+            self._mark = mark
+            self._marks.note(mark)
+            self._rose = self._marks.noted
+
+    def _sample(self, _: int) -> None:
+        with self._lock:
+            if self._open:
+                self._marks.note(memory.rss() or 0)
+            else:  # not at the last window's end: many short ones would start a thread each
+                sampler.shared.unsubscribe(self._sample)
