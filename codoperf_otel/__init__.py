@@ -19,16 +19,19 @@ from codoperf_otel.cache_manager import (
     clear_cache,
     get_cache_stats,
 )
-from codoperf_otel.instrumentation import instrument, uninstrument
+from codoperf_otel.instrumentation import CodoperfInstrumentor, instrument, uninstrument
 from codoperf_otel.lazy_loader import LazyLoader, get_lazy_loader, lazy_function, lazy_import
 from codoperf_otel.performance_monitor import (
     HAS_PSUTIL,
     Operation,
     PerformanceMetrics,
     PerformanceMonitor,
+    SystemMetrics,
+    SystemMonitor,
     clear_performance_metrics,
     current_operation,
     get_performance_stats,
+    get_system_metrics,
     monitor_performance,
     performance_context,
     profile_function,
@@ -44,10 +47,13 @@ __all__ = [
     "PERFORMANCE_MONITOR_AVAILABLE",
     "CacheInfo",
     "CacheManager",
+    "CodoperfInstrumentor",
     "LazyLoader",
     "Operation",
     "PerformanceMetrics",
     "PerformanceMonitor",
+    "SystemMetrics",
+    "SystemMonitor",
     "__version__",
     "agent",
     "cached_function",
@@ -59,6 +65,7 @@ __all__ = [
     "get_cache_stats",
     "get_lazy_loader",
     "get_performance_stats",
+    "get_system_metrics",
     "instrument",
     "lazy_function",
     "lazy_import",

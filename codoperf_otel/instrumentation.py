@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass
+from typing import Any
+
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from codoperf_otel import _telemetry
 
-__all__ = ["instrument", "uninstrument"]
+__all__ = ["CodoperfInstrumentor", "instrument", "uninstrument"]
+
+log = logging.getLogger("codoperf_otel.instrumentation")
 
 
 def instrument(
@@ -43,3 +49,87 @@ def uninstrument() -> None:
     for name in process.SOURCES:
         _telemetry.unobserve(name)
     _telemetry.bind()
+
+
+@dataclass
+class InstrumentorConfiguration:
+    """What `CodoperfInstrumentor` takes from a file that ``OTEL_CONFIG_FILE`` names."""
+
+    monitor: list[str] | None = None
+    exclude: list[str] | None = None
+
+
+class CodoperfInstrumentor:
+    """Monitoring without touching code, under ``opentelemetry-instrument`` or by a call.
+
+    The functions that patterns match are monitored, in modules that are loaded and as others load. A
+    pattern is matched with ``module.qualname``; docs/run.md says what is left alone. All instances are one.
+
+    >>> instrumentor = CodoperfInstrumentor()
+    >>> instrumentor.instrument(monitor=["shop.*"], exclude=["shop.legacy.*"])
+    >>> instrumentor.is_instrumented_by_opentelemetry
+    True
+    >>> instrumentor.uninstrument()
+    """
+
+    configuration = InstrumentorConfiguration
+    _has_bound = False
+
+    @property
+    def is_instrumented_by_opentelemetry(self) -> bool:
+        """Whether functions are monitored by patterns."""
+        from codoperf_otel import _monitoring
+
+        return _monitoring.is_running()
+
+    def instrument(
+        self,
+        *,
+        monitor: str | list[str] | None = None,
+        exclude: str | list[str] | None = None,
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+        **_: Any,
+    ) -> None:
+        """Monitor what the patterns match, until `uninstrument`. Called again before that, it does nothing.
+
+        The readings of the process begin with `instrument` of this module, not here. What else
+        ``opentelemetry-instrument`` hands over is not needed.
+
+        Args:
+            monitor: patterns; else those of ``CODOPERF_OTEL_MONITOR``, with commas between. Without any,
+                nothing is done.
+            exclude: patterns of what is left alone; else those of ``CODOPERF_OTEL_EXCLUDE``.
+            tracer_provider: where this package's spans go from now on. If one provider is given, the other
+                is the global one if None; if none is, nothing changes.
+            meter_provider: where its metrics go.
+
+        Raises:
+            ValueError: a pattern or a variable is wrong; the message names it and what is allowed. Where all
+                comes from variables it is logged instead: other instrumentations are to go on.
+        """
+        from codoperf_otel import _monitoring
+        from codoperf_otel._monitoring.patterns import EXCLUDE, MONITOR, Patterns, chosen
+
+        if _monitoring.is_running():
+            return
+        try:
+            patterns = Patterns(chosen("monitor", monitor, MONITOR), chosen("exclude", exclude, EXCLUDE))
+            _monitoring.start(patterns)
+        except ValueError as error:
+            if monitor is not None or exclude is not None:
+                raise
+            log.error("nothing is monitored: %s", error)
+            return
+        if tracer_provider is not None or meter_provider is not None:
+            _telemetry.bind(tracer_provider, meter_provider)
+            CodoperfInstrumentor._has_bound = True
+
+    def uninstrument(self, **_: Any) -> None:
+        """Put every original back; what goes to providers given here goes to the global ones again."""
+        from codoperf_otel import _monitoring
+
+        _monitoring.stop()
+        if self._has_bound:
+            CodoperfInstrumentor._has_bound = False
+            _telemetry.bind()

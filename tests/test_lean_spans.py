@@ -571,7 +571,7 @@ def test_eight_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
         def work(number: int, span=span, gate=gate) -> None:
             gate.wait()
-            for n in range(10):
+            for n in range(5):
                 span.set_attributes({f"{number} plain {n}": n, f"{number} list {n}": [n]})
             gate.wait()
             span.end()
@@ -582,7 +582,7 @@ def test_eight_threads(monkeypatch: pytest.MonkeyPatch) -> None:
         for thread in threads:
             thread.join()
         (ended,) = run.heard.ended
-        assert len(ended.attributes) == 1 + 8 * 10 * 2
+        assert len(ended.attributes) == 1 + 8 * 5 * 2
 
 
 def test_warning_handler_that_writes_on_the_span() -> None:

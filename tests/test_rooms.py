@@ -13,14 +13,21 @@ import pytest
 import codoperf_otel
 
 PACKAGE = Path(codoperf_otel.__file__).parent
-PUBLIC = ("performance_monitor", "cache_manager", "lazy_loader", "agents", "instrumentation")
+PUBLIC = (
+    "performance_monitor",
+    "system_monitor",
+    "cache_manager",
+    "lazy_loader",
+    "agents",
+    "instrumentation",
+)
 
 # what a room may import: rooms of its own floor and of those below
 FLOORS = (
     ("cli",),
     ("sdk", "demo"),
     ("__init__",),
-    (*PUBLIC, "testing"),
+    (*PUBLIC, "_monitoring", "testing"),
     ("_calls", "_monitor", "_scopes"),
     ("_recording",),
     ("_sites",),

@@ -19,7 +19,7 @@ from codoperf_otel.cli._errors import CommandError
 
 __all__ = ["main"]
 
-COMMANDS = ("demo", "view")
+COMMANDS = ("demo", "run", "view")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command is None:
         parser.print_help(sys.stderr)
         return 2
+    if arguments.command == "run":  # what it writes, raises and ends with is the program's own
+        return int(arguments.run(arguments))
     _accept_any_text()
     try:
         status: int = arguments.run(arguments)

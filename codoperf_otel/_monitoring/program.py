@@ -1,0 +1,155 @@
+"""A script or a module, run as the interpreter itself runs it, with its own functions monitored."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import pkgutil
+import runpy
+import sys
+from collections.abc import Iterator
+from importlib.machinery import SourceFileLoader
+from itertools import zip_longest
+from pathlib import Path
+from types import CodeType, ModuleType, TracebackType
+from typing import Any, cast
+
+_MARK = '__import__("codoperf_otel._monitoring", fromlist=("attend_main",)).attend_main()'
+_OURS = ("codoperf_otel._calls", "codoperf_otel._monitoring", "codoperf_otel.cli")
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+def run_script(path: str) -> None:
+    """Run what ``python PATH`` runs: a file, or a folder or an archive with a ``__main__`` in it."""
+    file = Path(path).absolute()
+    try:
+        if pkgutil.get_importer(str(file)) is not None:
+            sys.path.insert(0, str(file))
+            _run_module("__main__", alter_argv=False)
+            return
+        if not sys.flags.safe_path:
+            sys.path.insert(0, str(file.resolve().parent))
+        _run_file(file)
+    except BaseException as error:
+        _show_as_is(error)
+        raise
+
+
+def run_module(name: str) -> None:
+    """Run what ``python -m NAME`` runs."""
+    if not sys.flags.safe_path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        _run_module(name, alter_argv=True)
+    except BaseException as error:
+        _show_as_is(error)
+        raise
+
+
+def _run_file(file: Path) -> None:
+    path = str(file)
+    try:
+        source = file.read_bytes()
+    except OSError as error:
+        reason = f"[Errno {error.errno}] {error.strerror}"
+        sys.stderr.write(f"{sys.executable}: can't open file {path!r}: {reason}\n")
+        raise SystemExit(2) from None
+    main = _new_main()
+    vars(main).update(__file__=path, __cached__=None, __loader__=SourceFileLoader("__main__", path))
+    exec(compile_main(source, path), vars(main))  # noqa: S102  # that is what this command is for
+
+
+def _run_module(name: str, *, alter_argv: bool) -> None:
+    """Let `runpy` do all of it, but for the code: that is compiled for `attend_main`."""
+    details = runpy._get_module_details  # type: ignore[attr-defined]
+
+    def details_once(*args: Any) -> tuple[str, Any, CodeType]:
+        runpy._get_module_details = details  # type: ignore[attr-defined]
+        found, spec, code = details(*args)
+        source = _source(spec.loader, found)
+        return found, spec, code if source is None else compile_main(source, code.co_filename)
+
+    _new_main()
+    runpy._get_module_details = details_once  # type: ignore[attr-defined]
+    runpy._run_module_as_main(name, alter_argv)  # type: ignore[attr-defined]
+
+
+def _source(loader: Any, name: str) -> str | None:
+    try:
+        source: str | None = loader.get_source(name)
+    except (AttributeError, ImportError):
+        return None
+    return source
+
+
+def _new_main() -> ModuleType:
+    """A ``__main__`` that knows nothing of the command that stands there now."""
+    main = ModuleType("__main__")
+    vars(main)["__builtins__"] = builtins
+    if "__annotations__" in vars(sys.modules["__main__"]):
+        vars(main)["__annotations__"] = {}
+    sys.modules["__main__"] = main
+    return main
+
+
+def compile_main(source: str | bytes, path: str) -> CodeType:
+    """Compile a program with a call of `attend_main` after its definitions, before what uses them.
+
+    The import hook would come too late: a program has ended when its module is loaded.
+    """
+    try:
+        tree = cast("ast.Module", compile(source, path, "exec", ast.PyCF_ONLY_AST, dont_inherit=True))
+        tree.body = list(_marked(tree.body))
+        return compile(tree, path, "exec", dont_inherit=True)
+    except RecursionError:  # an expression may be too deep for a tree, and still run
+        return compile(source, path, "exec", dont_inherit=True)
+
+
+def _marked(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    defining: ast.stmt | None = None
+    for statement in body:
+        if defining is not None and not isinstance(statement, _DEFINITIONS):
+            yield _mark_after(defining)
+            defining = None
+        yield statement
+        if any(isinstance(node, _DEFINITIONS) for node in ast.walk(statement)):
+            defining = statement
+    if defining is not None:
+        yield _mark_after(defining)
+
+
+def _mark_after(statement: ast.stmt) -> ast.stmt:
+    mark = ast.parse(_MARK).body[0]
+    for node in ast.walk(mark):
+        ast.copy_location(node, statement)
+    return mark
+
+
+def _show_as_is(error: BaseException) -> None:
+    """Have the interpreter show the error, and those that led to it, without the frames of this package."""
+    hook = sys.excepthook
+    led, seen = [error], set()
+    for one in led:
+        if id(one) not in seen:
+            seen.add(id(one))
+            one.__traceback__ = _without_ours(one.__traceback__)
+            led += [cause for cause in (one.__cause__, one.__context__) if cause is not None]
+    trace = error.__traceback__
+
+    def show(kind: type[BaseException], value: BaseException, raised: TracebackType | None) -> None:
+        sys.excepthook = hook
+        shown = trace if value is error else raised
+        hook(kind, value.with_traceback(shown), shown)
+
+    sys.excepthook = show
+
+
+def _without_ours(trace: TracebackType | None) -> TracebackType | None:
+    kept: list[TracebackType] = []
+    while trace is not None:
+        if not str(trace.tb_frame.f_globals.get("__name__")).startswith(_OURS):
+            kept.append(trace)
+        trace = trace.tb_next
+    for frame, following in zip_longest(kept, kept[1:]):
+        frame.tb_next = following
+    return kept[0] if kept else None
