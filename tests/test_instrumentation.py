@@ -11,6 +11,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from codoperf_otel import _telemetry
 from codoperf_otel._readings import process
+from codoperf_otel._readings.collection import COMPARED_NS, Readings
 from codoperf_otel._telemetry import names
 from codoperf_otel.instrumentation import instrument, uninstrument
 
@@ -38,8 +39,9 @@ def test_nothing_is_read_before(telemetry):
     assert metrics(telemetry) == []
 
 
-def test_readings_go_to_the_given_provider_once(telemetry):
+def test_readings_go_to_the_given_provider_once(telemetry, monkeypatch):
     """However often it is called, each metric is there once, in the given provider."""
+    monkeypatch.setattr(process, "_readings", Readings(process.read))
     for _ in range(3):
         instrument(tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider)
     assert sorted(metrics(telemetry)) == sorted(set(process.SOURCES) - {names.PROCESS_CPU_UTILIZATION})
@@ -79,9 +81,9 @@ def test_uninstrument_ends_the_readings(telemetry):
 def test_first_utilization_is_measured_from_instrument_on(telemetry, monkeypatch):
     """A collection that comes a second after `instrument` has a CPU utilization already."""
     now = [0]
-    monkeypatch.setattr(process, "_readings", process.Readings(lambda: now[0]))
+    monkeypatch.setattr(process, "_readings", Readings(process.read, lambda: now[0]))
     instrument(meter_provider=telemetry.meter_provider)
-    now[0] = process.COMPARED_NS
+    now[0] = COMPARED_NS
     assert names.PROCESS_CPU_UTILIZATION in metrics(telemetry)
 
 

@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from codoperf_otel import _telemetry
-from codoperf_otel._readings import figures, memory, process, with_psutil
+from codoperf_otel._readings import collection, figures, memory, process, with_psutil
+from codoperf_otel._readings.collection import Readings
 from codoperf_otel._telemetry import names
 from codoperf_otel._telemetry.instruments import INSTRUMENTS
 
@@ -146,7 +147,7 @@ def test_sources_are_all_metrics_of_process_and_interpreter():
 def test_every_metric_is_read_without_psutil(telemetry, monkeypatch):
     """On Linux the standard library and ``/proc`` give every figure, with the convention's attributes."""
     clock = Clock()
-    monkeypatch.setattr(process, "_readings", process.Readings(clock))
+    monkeypatch.setattr(process, "_readings", Readings(process.read, clock))
     process.start()
     clock.now += SECOND
     for name, source in process.SOURCES.items():
@@ -267,8 +268,8 @@ def test_uptime_begins_with_the_process_not_the_import():
 def test_what_cannot_be_read_is_left_out_with_one_line(without_proc, without_psutil, monkeypatch, caplog):
     """A figure that the platform does not give is absent, said once, and raises nothing."""
     caplog.set_level(logging.INFO, "codoperf_otel.readings")
-    monkeypatch.setattr(process, "_readings", process.Readings())
-    monkeypatch.setattr(process, "_left_out", set())
+    monkeypatch.setattr(process, "_readings", Readings(process.read))
+    monkeypatch.setattr(collection, "_left_out", set())
     for _ in range(2):
         found = {name for name, source in process.SOURCES.items() if list(source())}
     assert found == {
@@ -284,7 +285,7 @@ def test_what_cannot_be_read_is_left_out_with_one_line(without_proc, without_psu
 def test_one_reading_serves_all_callbacks_for_50_ms():
     """All that is asked within 50 ms comes from one reading; after that there is a new one."""
     clock = Clock()
-    readings = process.Readings(clock)
+    readings = Readings(process.read, clock)
     first = readings.latest()
     clock.now += 49_999_999
     assert readings.latest() is first
@@ -300,7 +301,7 @@ def cpu_readings(clock: Clock) -> process.Readings:
         nothing = [None] * (len(process.Reading._fields) - 2)
         return process.Reading(at_ns, figures.Cpu(0.5 * seconds, 0.25 * seconds), *nothing)
 
-    return process.Readings(clock, take)
+    return Readings(take, clock)
 
 
 def utilization() -> dict[str, float]:

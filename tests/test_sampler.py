@@ -82,7 +82,8 @@ def idle(monkeypatch) -> Sampler:
 def run(script: str, **environment: str) -> list[str]:
     """The words that a fresh Python process prints; nothing may be on its stderr."""
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
+        # from 3.12 on a fork beside another thread warns: that is what some of these programs are about
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(script)],
         capture_output=True,
         text=True,
         timeout=60,

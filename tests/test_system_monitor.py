@@ -14,7 +14,7 @@ from importlib import import_module
 
 import psutil
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codoperf_otel import _telemetry
@@ -171,6 +171,7 @@ def test_first_cpu_is_that_since_the_machine_started(steady):
     assert SystemMonitor().get_current_metrics().cpu_percent == pytest.approx(50)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.floats(0, 1e6), min_size=8, max_size=8), st.lists(st.floats(0, 1e6), min_size=8, max_size=8)
 )

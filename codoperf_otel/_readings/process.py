@@ -7,24 +7,15 @@ or another reader's, will see.
 from __future__ import annotations
 
 import gc
-import logging
 import os
-from collections import deque
 from collections.abc import Callable, Iterable
-from threading import Lock
-from time import monotonic_ns
 from typing import Any, NamedTuple
 
 from opentelemetry.metrics import Observation
 
 from codoperf_otel._readings import figures
+from codoperf_otel._readings.collection import Readings, leave_out
 from codoperf_otel._telemetry import names
-
-log = logging.getLogger("codoperf_otel.readings")
-
-KEPT_NS = 50_000_000
-COMPARED_NS = 1_000_000_000
-"""CPU utilization is measured over at least this long."""
 
 
 class Reading(NamedTuple):
@@ -59,45 +50,11 @@ def read(at_ns: int) -> Reading:
     )
 
 
-class Readings:
-    """The last reading, and the earlier ones that utilization is measured against."""
-
-    def __init__(
-        self, clock: Callable[[], int] = monotonic_ns, take: Callable[[int], Reading] = read
-    ) -> None:
-        self._clock = clock
-        self._take = take
-        self._lock = Lock()
-        self._history: deque[Reading] = deque()
-
-    def latest(self) -> Reading:
-        """A reading at most 50 ms old."""
-        with self._lock:
-            return self._latest()
-
-    def compared(self) -> tuple[Reading, Reading | None]:
-        """The latest reading, and the last one at least 1 s older, if there is one."""
-        with self._lock:
-            latest = self._latest()
-            earlier = self._history[0]
-            return latest, earlier if latest.at_ns - earlier.at_ns >= COMPARED_NS else None
-
-    def _latest(self) -> Reading:
-        history = self._history
-        now = self._clock()
-        if not history or now - history[-1].at_ns >= KEPT_NS:
-            history.append(self._take(now))
-            while len(history) > 1 and now - history[1].at_ns >= COMPARED_NS:
-                history.popleft()
-        return history[-1]
-
-
 Source = Callable[[], Iterable[Observation]]
 
-_readings = Readings()
+_readings = Readings(read)
 # what a forked child's interpreter counted as long as it was the parent's
 _gc_before = [dict.fromkeys(generation, 0) for generation in gc.get_stats()]
-_left_out: set[str] = set()
 
 
 def start() -> None:
@@ -111,7 +68,7 @@ def _figure(metric: str, name: str, attribute: str | None) -> Source:
     def source() -> Iterable[Observation]:
         figure = getattr(_readings.latest(), name)
         if figure is None:
-            _leave_out(metric)
+            leave_out(metric)
             return []
         return [Observation(figure)] if attribute is None else _parts(figure, attribute)
 
@@ -120,12 +77,6 @@ def _figure(metric: str, name: str, attribute: str | None) -> Source:
 
 def _parts(figure: Any, attribute: str) -> list[Observation]:
     return [Observation(number, {attribute: value}) for value, number in figure._asdict().items()]
-
-
-def _leave_out(metric: str) -> None:
-    if metric not in _left_out:
-        _left_out.add(metric)
-        log.info("%s cannot be read on this platform and is left out", metric)
 
 
 def _cpu_utilization() -> Iterable[Observation]:
@@ -169,7 +120,7 @@ SOURCES: dict[str, Source] = {metric: _figure(metric, *figure) for metric, figur
 
 def _forked() -> None:
     global _readings, _gc_before
-    _readings = Readings()
+    _readings = Readings(read)
     _gc_before = gc.get_stats()
 
 
