@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from codoperf_otel._telemetry import names
 from codoperf_otel._telemetry.instruments import INSTRUMENTS
+
+pytestmark = pytest.mark.newest
 
 ATTRIBUTES = (
     "code.CODE_FUNCTION_NAME", "code.CODE_FILE_PATH", "code.CODE_LINE_NUMBER", "cpu.CPU_MODE",

@@ -166,10 +166,17 @@ def test_who_fails_is_dropped_with_one_warning(virtual, caplog):
 
 def test_a_waiting_thread_hears_of_who_comes_and_goes():
     """With the real wait: a short interval is served while a long one is waited for, and the thread ends."""
-    real = Sampler()
+    waiting = threading.Event()
+
+    def wait(changed: threading.Event, seconds: float) -> None:
+        waiting.set()
+        changed.wait(seconds)
+
+    real = Sampler(wait=wait)
     long, short = Reader(real, 1), Reader(real, 2)
     real.subscribe(long, 3600)
     thread = real._thread
+    assert waiting.wait(10)
     real.subscribe(short, 0.001)
     assert short.done.wait(10)
     assert short.thread is thread
@@ -181,13 +188,21 @@ def test_a_waiting_thread_hears_of_who_comes_and_goes():
 def test_interval_too_long_to_be_waited_for_at_once(time):
     """The longest interval is cut to what the platform can wait for."""
     waited = []
-    asleep = Sampler(time.clock, lambda changed, seconds: (waited.append(seconds), changed.wait(10)))
+    waiting = threading.Event()
+
+    def wait(changed: threading.Event, seconds: float) -> None:
+        waited.append(seconds)
+        waiting.set()
+        changed.wait(10)
+
+    asleep = Sampler(time.clock, wait)
     reader = Reader(asleep, 1)
     asleep.subscribe(reader, 1e15)
     thread = asleep._thread
+    assert waiting.wait(10)
     asleep.unsubscribe(reader)
     thread.join(10)
-    assert max(waited, default=0) <= threading.TIMEOUT_MAX
+    assert max(waited) == threading.TIMEOUT_MAX
 
 
 def test_no_thread_to_be_had_is_one_warning(virtual, monkeypatch, caplog):
