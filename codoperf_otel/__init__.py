@@ -35,6 +35,8 @@ from codoperf_otel.performance_monitor import (
     monitor_performance,
     performance_context,
     profile_function,
+    profile_memory_usage,
+    track_resource_usage,
 )
 
 if TYPE_CHECKING:
@@ -72,9 +74,11 @@ __all__ = [
     "monitor_performance",
     "performance_context",
     "profile_function",
+    "profile_memory_usage",
     "propagate_context",
     "shutdown",
     "tool",
+    "track_resource_usage",
     "uninstrument",
 ]
 

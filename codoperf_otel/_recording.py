@@ -46,7 +46,7 @@ def begin(site: Site, attributes: Mapping[str, Any] | None = None) -> Record:
     if record.span is not INVALID_SPAN or site.agent is not None:
         record.context = with_record(around, record.span, record)
     place.cell.active.append(None)
-    if site.memory and record.span.is_recording():
+    if site.memory and (site.report is not None or record.span.is_recording()):
         _open_window(record)
     record.started = perf_counter_ns()
     return record
@@ -93,8 +93,9 @@ def _finish(site: Site, record: Record, ended: int, error: BaseException | None)
         attributes = site.place(record.agent).attributes
         record.span = span = _start_span(site, record.outer_context, attributes, record.started_at)
         record.context = with_record(record.outer_context, span, record)
+    taken = _close_window(record, wall) if record.window is not None else None
     if span.is_recording():
-        _describe(record, wall, error, failure)
+        _describe(record, taken, error, failure)
     attributes = (
         cell.duration_attributes if failure is None else cell.error_attributes(_telemetry.error_type(failure))
     )
@@ -105,7 +106,10 @@ def _finish(site: Site, record: Record, ended: int, error: BaseException | None)
         cell.add_cpu(record.self_ns)
     cpu_percent = 100 * record.cpu_ns / wall if record.cpu_ns is not None and wall else None
     finished_at = (record.started_at + wall) / 1e9
-    site.sink(Entry(site.name, seconds, memory.recent_rss_mb(ended), cpu_percent, finished_at, {}))
+    entry = Entry(site.name, seconds, memory.recent_rss_mb(ended), cpu_percent, finished_at, {})
+    site.sink(entry)
+    if site.report is not None:
+        site.report(record, entry, taken, failure)
     record.context = record.task = None  # the one holds this record, the other what ran it
 
 
@@ -140,16 +144,27 @@ def outcome_of(error: BaseException) -> str | None:
     return None
 
 
-def _describe(record: Record, wall: int, error: BaseException | None, failure: BaseException | None) -> None:
+def _close_window(record: Record, wall: int) -> Peak:
+    reading: Peak = record.window.close()
+    record.cell.add_peak(record.window, record.started + wall, reading.peak)
+    return reading
+
+
+def _describe(
+    record: Record,
+    taken: Peak | None,
+    error: BaseException | None,
+    failure: BaseException | None,
+) -> None:
     span = record.span
-    span.set_attributes(_measured(record, wall))
+    span.set_attributes(_measured(record, taken))
     if failure is not None:
         _telemetry.record_error(span, failure)
     elif error is not None and (outcome := outcome_of(error)) is not None:
         span.set_attribute(names.OUTCOME, outcome)
 
 
-def _measured(record: Record, wall: int) -> Attributes:
+def _measured(record: Record, taken: Peak | None) -> Attributes:
     """The time and process attributes of a call that ends now."""
     measured: Attributes = {}
     if record.cpu_ns is not None:
@@ -162,10 +177,8 @@ def _measured(record: Record, wall: int) -> Attributes:
         measured[names.YIELDED_COUNT] = record.yielded
     if record.process_ns is not None:
         measured[names.PROCESS_CPU_TIME_SPENT] = (process_time_ns() - record.process_ns) / 1e9
-    if record.window is not None:
-        reading = record.window.close()
-        record.cell.add_peak(record.window, record.started + wall, reading.peak)
-        measured.update(_memory(reading))
+    if taken is not None:
+        measured.update(_memory(taken))
     return measured
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from codoperf_otel._capture import Capture
 from codoperf_otel._statistics import Attributes, Cell, Family, cell, with_agent
 from codoperf_otel._summary import Entry
+
+if TYPE_CHECKING:
+    from codoperf_otel._context import Record
+    from codoperf_otel._readings.peak import Peak
 
 MAX_PLACES = 1000
 SECOND_NS = 1_000_000_000
@@ -43,6 +48,10 @@ class SpanRate:
         return True
 
 
+Report = Callable[["Record", Entry, "Peak | None", BaseException | None], None]
+"""Told of each call that has ended: its record, what was counted, the memory it took, how it failed."""
+
+
 class Site:
     """What a function, an operation, an agent or a tool is called and where its calls are counted."""
 
@@ -58,6 +67,7 @@ class Site:
         "memory",
         "min_span_ns",
         "name",
+        "report",
         "sink",
         "span_name",
         "span_rate",
@@ -79,6 +89,7 @@ class Site:
         capture: Capture | None = None,
         span_rate: SpanRate | None = None,
         min_span_ns: int = 0,
+        report: Report | None = None,
     ) -> None:
         self.name = name
         self.span_name = span_name
@@ -93,6 +104,7 @@ class Site:
         self.capture = capture
         self.span_rate = span_rate
         self.min_span_ns = min_span_ns
+        self.report = report
         self._places: dict[str | None, Place] = {}
 
     def __reduce__(self) -> tuple[Callable[[Attributes], Site], tuple[Attributes]]:

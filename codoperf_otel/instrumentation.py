@@ -17,7 +17,10 @@ log = logging.getLogger("codoperf_otel.instrumentation")
 
 
 def instrument(
-    *, tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None
+    *,
+    tracer_provider: TracerProvider | None = None,
+    meter_provider: MeterProvider | None = None,
+    system: bool = False,
 ) -> None:
     """Send spans and metrics to these providers, and begin to report ``process.*`` and ``cpython.gc.*``.
 
@@ -28,6 +31,7 @@ def instrument(
     Args:
         tracer_provider: where spans go; the global one if None.
         meter_provider: where metrics go; the global one if None.
+        system: report ``system.*``, the figures of the whole machine, too.
 
     >>> instrument()
     >>> uninstrument()
@@ -40,13 +44,19 @@ def instrument(
     process.start()
     for name, source in process.SOURCES.items():
         _telemetry.observe(name, source)
+    if system:
+        from codoperf_otel._readings import system as machine
+
+        machine.start()
+        for name, source in machine.SOURCES.items():
+            _telemetry.observe(name, source)
 
 
 def uninstrument() -> None:
     """Stop the readings and go back to the global providers; monitored code goes on reporting there."""
-    from codoperf_otel._readings import process
+    from codoperf_otel._readings import process, system
 
-    for name in process.SOURCES:
+    for name in (*process.SOURCES, *system.SOURCES):
         _telemetry.unobserve(name)
     _telemetry.bind()
 

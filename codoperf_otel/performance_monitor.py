@@ -18,7 +18,7 @@ from codoperf_otel._context import current_record
 from codoperf_otel._monitor import PerformanceMetrics, PerformanceMonitor
 from codoperf_otel._monitor import global_monitor as _performance_monitor
 from codoperf_otel._scopes import Scope
-from codoperf_otel._sites import Site, SpanRate
+from codoperf_otel._sites import Report, Site, SpanRate
 from codoperf_otel._statistics import FUNCTION, OPERATION
 from codoperf_otel._telemetry import names
 from codoperf_otel.system_monitor import SystemMetrics, SystemMonitor, get_system_metrics
@@ -37,6 +37,8 @@ __all__ = [
     "monitor_performance",
     "performance_context",
     "profile_function",
+    "profile_memory_usage",
+    "track_resource_usage",
 ]
 
 P = ParamSpec("P")
@@ -110,15 +112,18 @@ profile_function = monitor_performance
 def _monitor(
     func: Callable[P, R], name: str | None, monitor: PerformanceMonitor | None, **options: Any
 ) -> Callable[P, R]:
-    if not callable(func) and not isinstance(func, classmethod | staticmethod):
-        raise TypeError(f"only a callable can be monitored, not {func!r}")
-    if not _switches.flag(_switches.ENABLED, default=True):
-        return func
-
     def make_site(inner: Callable[..., Any]) -> Site:
         given = f"{name}.{inner.__name__}" if name and isinstance(func, type) else name
         return _function_site(inner, given, monitor, **options)
 
+    return _decorated(func, make_site)
+
+
+def _decorated(func: Callable[P, R], make_site: Callable[[Callable[..., Any]], Site]) -> Callable[P, R]:
+    if not callable(func) and not isinstance(func, classmethod | staticmethod):
+        raise TypeError(f"only a callable can be monitored, not {func!r}")
+    if not _switches.flag(_switches.ENABLED, default=True):
+        return func
     return monitored(func, make_site)
 
 
@@ -180,16 +185,49 @@ def performance_context(operation: str, /, **attributes: Any) -> Scope:
     return Scope(operation_site(operation), attributes)
 
 
-def operation_site(operation: str) -> Site:
-    """The site of an operation by name, counted by the global monitor."""
+def track_resource_usage(operation: str) -> Scope:
+    """Record a block of code as `performance_context` does, and log one INFO record of what it took.
+
+    The record's message, and its fields `operation`, `duration` (s), `memory_start_mb`, `memory_end_mb`
+    and `memory_peak_mb` (MiB; None where it is not known), say it; `error` is there if the block failed.
+
+    >>> with track_resource_usage("load index"):
+    ...     total = sum(range(10))
+    """
+    return Scope(_tracked_site(operation))
+
+
+def profile_memory_usage(func: Callable[P, R]) -> Callable[P, R]:
+    """Record each call of a function as an operation, and log what it took as `track_resource_usage` does.
+
+    Raises:
+        TypeError: what is decorated is not callable.
+    """
+
+    def make_site(inner: Callable[..., Any]) -> Site:
+        name, qualified = _names_of(inner)
+        return _tracked_site(qualified, name)
+
+    return _decorated(func, make_site)
+
+
+def _tracked_site(operation: str, name: str | None = None) -> Site:
+    from codoperf_otel._usage_log import log_usage  # not at the top: few programs have a use for it
+
+    return operation_site(operation, name, log_usage)
+
+
+def operation_site(operation: str, name: str | None = None, report: Report | None = None) -> Site:
+    """The site of an operation, counted by the global monitor under `name`, else under its own."""
     return Site(
-        operation,
+        name or operation,
         operation,
         family=OPERATION,
         cell_name=operation,
         histogram=names.OPERATION_DURATION,
         sink=_performance_monitor.take,
         attributes={names.OPERATION_NAME: operation},
+        report=report,
     )
 
 

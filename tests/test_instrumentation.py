@@ -10,7 +10,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from codoperf_otel import _telemetry
-from codoperf_otel._readings import process
+from codoperf_otel._readings import collection, process, system
 from codoperf_otel._readings.collection import COMPARED_NS, Readings
 from codoperf_otel._telemetry import names
 from codoperf_otel.instrumentation import instrument, uninstrument
@@ -85,6 +85,25 @@ def test_first_utilization_is_measured_from_instrument_on(telemetry, monkeypatch
     instrument(meter_provider=telemetry.meter_provider)
     now[0] = COMPARED_NS
     assert names.PROCESS_CPU_UTILIZATION in metrics(telemetry)
+
+
+def test_the_machine_is_told_of_only_when_asked(telemetry, monkeypatch):
+    """`system=True` adds the ``system.*`` metrics; `uninstrument` ends them."""
+    now = [0]
+    take = lambda at_ns: system.read(at_ns)._replace(cpu={"user": at_ns, "idle": at_ns})  # noqa: E731
+    monkeypatch.setattr(system, "_readings", collection.Readings(take, lambda: now[0]))
+
+    def told() -> set[str]:
+        now[0] += collection.COMPARED_NS
+        return {name for name in system.SOURCES if telemetry.points(name)}
+
+    instrument(meter_provider=telemetry.meter_provider)
+    assert told() == set()
+    instrument(meter_provider=telemetry.meter_provider, system=True)
+    assert told() == set(system.SOURCES)
+    uninstrument()
+    instrument(meter_provider=telemetry.meter_provider)
+    assert told() == set()
 
 
 def test_readings_can_begin_again(telemetry):

@@ -30,7 +30,7 @@ FLOORS = (
     (*PUBLIC, "_monitoring", "testing"),
     ("_calls", "_monitor", "_scopes"),
     ("_recording",),
-    ("_sites",),
+    ("_sites", "_usage_log"),
     ("_cache", "_readings"),
     ("_capture", "_context", "_summary"),
     ("_statistics",),
