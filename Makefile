@@ -40,7 +40,7 @@ test-lowest: .venv-lowest/.done
 test-pythons: .venv/.done
 	@for version in $(OTHER_PYTHONS); do \
 	  python=$$(PYENV_VERSION=$$(pyenv versions --bare 2>/dev/null | grep '^3\.1[1-9]' | paste -sd: -) \
-	    $(UV) python find -q --no-python-downloads --no-project --system $$version 2>/dev/null) || \
+	    $(UV) python find --no-python-downloads --no-project --system $$version 2>/dev/null) || \
 	    { echo "Python $$version is not on this machine"; continue; }; \
 	  echo "Python $$version"; \
 	  $(MAKE) --no-print-directory .venv-$$version/.done PYTHON_$$version=$$python && \
