@@ -36,19 +36,14 @@ def instrument(
     >>> instrument()
     >>> uninstrument()
     """
-    from codoperf_otel._readings import (
-        process,
-    )  # not at the top: a program that never calls this has no use for it
+    # not at the top: a program that never calls this has no use for them
+    from codoperf_otel._readings import process
+    from codoperf_otel._readings import system as machine
 
     _telemetry.bind(tracer_provider, meter_provider)
-    process.start()
-    for name, source in process.SOURCES.items():
-        _telemetry.observe(name, source)
-    if system:
-        from codoperf_otel._readings import system as machine
-
-        machine.start()
-        for name, source in machine.SOURCES.items():
+    for readings in (process, machine) if system else (process,):
+        readings.start()
+        for name, source in readings.SOURCES.items():
             _telemetry.observe(name, source)
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from codoperf_otel import CacheManager, configure
 from codoperf_otel.cli import _format
 from codoperf_otel.cli._document import document
-from codoperf_otel.cli._errors import CommandError
+from codoperf_otel.cli._errors import NEEDS_RICH, CommandError
 from codoperf_otel.cli._reading import FILES, read
 from codoperf_otel.cli.view import view
 from codoperf_otel.sdk.settings import is_disabled
@@ -81,7 +81,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Review, then show findings and telemetry."""
     if not arguments.json and find_spec("rich") is None:
-        raise CommandError("this needs rich: pip install 'codoperf-otel[cli]'")
+        raise CommandError(NEEDS_RICH)
     path = arguments.path or _asyncio()
     _check(path)
     _empty(arguments.out)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from codoperf_otel.cli import _format
 from codoperf_otel.cli._document import document
-from codoperf_otel.cli._errors import CommandError
+from codoperf_otel.cli._errors import NEEDS_RICH, CommandError
 from codoperf_otel.cli._model import Telemetry
 from codoperf_otel.cli._reading import FILES, read
 
@@ -66,7 +66,7 @@ def _render(telemetry: Telemetry, width: int | None) -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "rich":
             raise
-        raise CommandError("this needs rich: pip install 'codoperf-otel[cli]'") from error
+        raise CommandError(NEEDS_RICH) from error
     _report.render(telemetry, _report.console(width))
 
 
