@@ -413,6 +413,20 @@ def test_second_call_doubles_nothing(tmp_path):
     assert "those of the first call hold" in warning
 
 
+def test_second_call_after_a_shutdown_begins_anew(tmp_path):
+    """Its handle flushes what it set up, and the first one's files are left alone."""
+    ok(
+        "from os.path import getsize\n"
+        "for folder in sys.argv[1:]:\n"
+        "    with codoperf_otel.configure(file=folder) as handle:\n"
+        "        work()\n"
+        "        assert handle.force_flush() and getsize(folder + '/traces.jsonl')",
+        tmp_path / "one",
+        tmp_path / "two",
+    )
+    assert span_names(tmp_path / "one") == span_names(tmp_path / "two") == ["work"]
+
+
 def test_disabled_sdk_sets_nothing_up(tmp_path):
     """With OTEL_SDK_DISABLED the handle does nothing, no file is made and the SDK is not imported."""
     printed = ok(

@@ -22,6 +22,7 @@ SHOWN = (
     "performance_monitor",
     "instrumentation",
     "testing",
+    "logs",
     "_context",
 )
 

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Mapping
 
-from opentelemetry.trace import Span, StatusCode
+from opentelemetry.trace import Span, StatusCode, set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
+from codoperf_otel.__about__ import __version__
 from codoperf_otel._telemetry import names
+from codoperf_otel._telemetry.records import error_message, exception_fields
+from codoperf_otel._telemetry.records import error_type as error_type
+
+EXCEPTION_SIGNAL = "OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN"
+
+_EXCEPTION = "exception"
+_NO_LOGGER_PROVIDERS = ("ProxyLoggerProvider", "NoOpLoggerProvider")
 
 
 def add_event(span: Span, name: str, attributes: Mapping[str, AttributeValue]) -> None:
@@ -16,28 +26,44 @@ def add_event(span: Span, name: str, attributes: Mapping[str, AttributeValue]) -
         span.add_event(name, attributes)
 
 
-def error_type(error: BaseException) -> str:
-    """The fully qualified class of an exception, as ``error.type`` has it.
-
-    >>> error_type(ValueError("no"))
-    'ValueError'
-    """
-    kind = type(error)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
 def record_error(span: Span, error: BaseException) -> None:
-    """Mark a recording span as failed by `error`: status, ``error.type`` and the exception event."""
+    """Mark a recording span as failed by `error`: status, ``error.type`` and the exception.
+
+    The exception is an event of the span; a log record instead, or both, where the convention's variable
+    says ``logs`` or ``logs/dup`` and there is a logger provider.
+    """
     span.set_attribute(names.ERROR_TYPE, error_type(error))
-    span.set_status(StatusCode.ERROR, _message(error))
+    span.set_status(StatusCode.ERROR, error_message(error))
+    signals = {signal.strip() for signal in os.environ.get(EXCEPTION_SIGNAL, "").split(",")}
+    is_logged = not signals.isdisjoint({"logs", "logs/dup"}) and _log_exception(span, error)
+    if not is_logged or "logs/dup" in signals:
+        _add_exception_event(span, error)
+
+
+def _add_exception_event(span: Span, error: BaseException) -> None:
     try:
         span.record_exception(error)
     except Exception:  # an exception whose own text fails
-        span.add_event("exception", {"exception.type": error_type(error)})
+        span.add_event(_EXCEPTION, {"exception.type": error_type(error)})
 
 
-def _message(error: BaseException) -> str:
+def _log_exception(span: Span, error: BaseException) -> bool:
+    """Whether the exception is a log record now."""
+    from opentelemetry._logs import LogRecord, SeverityNumber, get_logger_provider
+
+    provider = get_logger_provider()
+    if type(provider).__name__ in _NO_LOGGER_PROVIDERS:
+        return False
+    record = LogRecord(
+        timestamp=time.time_ns(),
+        context=set_span_in_context(span),
+        severity_number=SeverityNumber.ERROR,
+        severity_text="ERROR",
+        attributes=exception_fields(error),
+        event_name=_EXCEPTION,
+    )
     try:
-        return str(error)
+        provider.get_logger(names.SCOPE, __version__).emit(record)
     except Exception:
-        return ""
+        return False
+    return True

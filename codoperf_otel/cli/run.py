@@ -93,11 +93,16 @@ def _begin(arguments: argparse.Namespace, patterns: Patterns, command: list[str]
     sys.argv = [command[0].rpartition(".")[2], *command[1:]] if arguments.is_module else command
     try:
         configure(arguments.service_name, endpoint=arguments.endpoint, file=arguments.file)
-        _monitoring.start(
-            patterns if patterns.monitor else Patterns(_default(arguments, command[0]), patterns.exclude)
-        )
+        if arguments.monitor or arguments.exclude or not _monitoring.is_running():
+            _monitor(arguments, patterns, command)  # else it is as the file that OTEL_CONFIG_FILE names says
     except (ValueError, ImportError, OSError) as error:
         raise CommandError(str(error)) from error
+
+
+def _monitor(arguments: argparse.Namespace, patterns: Patterns, command: list[str]) -> None:
+    _monitoring.start(
+        patterns if patterns.monitor else Patterns(_default(arguments, command[0]), patterns.exclude)
+    )
     if _monitoring.is_running():
         atexit.register(_name_unused, patterns, os.getpid())
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from threading import Lock
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from opentelemetry.sdk.metrics import Counter, Histogram, ObservableCounter
 from opentelemetry.sdk.metrics.export import (
@@ -26,11 +26,16 @@ from codoperf_otel.sdk.errors import Endpoint, watch_loggers
 from codoperf_otel.sdk.file_exporter import FileMetricExporter, FileSpanExporter
 from codoperf_otel.sdk.settings import INSTALL, Console, File, Otlp, Output, Settings, wrong
 
+if TYPE_CHECKING:
+    from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
+
 _CLASSES = {
     ("traces", "grpc"): "opentelemetry.exporter.otlp.proto.grpc.trace_exporter:OTLPSpanExporter",
     ("metrics", "grpc"): "opentelemetry.exporter.otlp.proto.grpc.metric_exporter:OTLPMetricExporter",
+    ("logs", "grpc"): "opentelemetry.exporter.otlp.proto.grpc._log_exporter:OTLPLogExporter",
     ("traces", "http/protobuf"): "opentelemetry.exporter.otlp.proto.http.trace_exporter:OTLPSpanExporter",
     ("metrics", "http/protobuf"): "opentelemetry.exporter.otlp.proto.http.metric_exporter:OTLPMetricExporter",
+    ("logs", "http/protobuf"): "opentelemetry.exporter.otlp.proto.http._log_exporter:OTLPLogExporter",
 }
 _COMPRESSIONS = {
     "grpc": "grpc:Compression",
@@ -43,8 +48,8 @@ _DELTA: dict[str, tuple[type, ...]] = {
     "lowmemory": (Counter, Histogram),
 }
 
-Exporter = TypeVar("Exporter", SpanExporter, MetricExporter)
-Result = TypeVar("Result", SpanExportResult, MetricExportResult)
+Exporter = TypeVar("Exporter", SpanExporter, MetricExporter, "LogRecordExporter")
+Result = TypeVar("Result", SpanExportResult, MetricExportResult, "LogRecordExportResult")
 
 
 class Guard(Generic[Exporter]):
@@ -91,7 +96,7 @@ class Guard(Generic[Exporter]):
             return
         if self._pid == os.getpid():
             with self.endpoint.sending():
-                self._exporter.shutdown()
+                self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
     def pause(self, seconds: float) -> None:
         """Before a fork: hold exports back, and wait for one that is under way."""
@@ -172,7 +177,7 @@ def span_exporter(output: Output, endpoint: Endpoint) -> GuardedSpanExporter:
     Raises:
         ImportError: the output needs a package that is not installed.
     """
-    return GuardedSpanExporter(Guard(output, endpoint, _maker(output, FileSpanExporter, ConsoleSpanExporter)))
+    return GuardedSpanExporter(Guard(output, endpoint, maker(output, FileSpanExporter, ConsoleSpanExporter)))
 
 
 def metric_exporter(output: Output, endpoint: Endpoint, settings: Settings) -> GuardedMetricExporter:
@@ -180,15 +185,16 @@ def metric_exporter(output: Output, endpoint: Endpoint, settings: Settings) -> G
     delta = dict.fromkeys(_DELTA[settings.temporality], AggregationTemporality.DELTA)
     exponential = settings.histogram_aggregation.startswith("base2")
     return GuardedMetricExporter(
-        Guard(output, endpoint, _maker(output, FileMetricExporter, ConsoleMetricExporter)),
+        Guard(output, endpoint, maker(output, FileMetricExporter, ConsoleMetricExporter)),
         delta,
         {Histogram: ExponentialBucketHistogramAggregation()} if exponential else {},
     )
 
 
-def _maker(
+def maker(
     output: Output, file: Callable[..., Exporter], console: Callable[[], Exporter]
 ) -> Callable[[], Exporter]:
+    """What makes the exporter of an output; raises as `span_exporter` does."""
     match output:
         case File():
             return lambda: _open_file(output, file)

@@ -18,7 +18,7 @@ from codoperf_otel.sdk.otlp_json import Json, encode_metrics, encode_spans
 _encoder = json.JSONEncoder(separators=(",", ":"))
 
 
-class _Lines:
+class Lines:
     """A file that processes share: each line is appended by one write.
 
     Raises:
@@ -47,7 +47,7 @@ class FileSpanExporter(SpanExporter):
     """Appends spans to the file at `path`, which it makes with mode 0600 in a folder of mode 0700."""
 
     def __init__(self, path: Path) -> None:
-        self._lines = _Lines(path)
+        self._lines = Lines(path)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Append one line."""
@@ -64,7 +64,7 @@ class FileMetricExporter(MetricExporter):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self._lines = _Lines(path)
+        self._lines = Lines(path)
 
     def export(
         self,

@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
@@ -24,11 +24,14 @@ from codoperf_otel.sdk.exporters import (
     metric_exporter,
     span_exporter,
 )
-from codoperf_otel.sdk.handle import Handle
+from codoperf_otel.sdk.handle import Handle, Part
 from codoperf_otel.sdk.multiprocess import flush_at_process_end
 from codoperf_otel.sdk.providers import MeterSlot, TracerSlot
 from codoperf_otel.sdk.resource import child_resource, make_resource
 from codoperf_otel.sdk.settings import Otlp, Settings
+
+if TYPE_CHECKING:
+    from codoperf_otel.sdk.logs import Logs
 
 _LONGEST_PAUSE = 0.1
 
@@ -38,7 +41,8 @@ log = logging.getLogger("codoperf_otel.sdk")
 class Pipeline:
     """All that one `configure` makes. A wrong setting shows before anything global is set."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, declared: Sequence[Part] = ()) -> None:
+        """`declared` are the global providers that a configuration file made: they end with this."""
         self._settings = settings
         self._endpoints = {output.label: Endpoint(output.label) for output in settings.outputs}
         self._tracers, self._meters = TracerSlot(), MeterSlot()
@@ -46,26 +50,40 @@ class Pipeline:
         if self._tracers.is_foreign or self._meters.is_foreign:
             log.info("A global provider is set already: what endpoint= and file= ask for is added to it")
         spans, metrics = self._span_exporters(), self._metric_exporters()
-        self._span_guards = [exporter.guard for exporter in spans]
-        self._guards: list[Guard[Any]] = [*self._span_guards, *(exporter.guard for exporter in metrics)]
+        logs = self._logs()
+        self._kept_guards: list[Guard[Any]] = [exporter.guard for exporter in spans]
+        self._kept_guards += logs.guards if logs else ()
+        self._guards = [*self._kept_guards, *(exporter.guard for exporter in metrics)]
         for guard in self._guards:
             guard.open()
         processors = [BatchSpanProcessor(exporter) for exporter in spans]
         standing = getattr(self._tracers.provider, "resource", None)
         self._resource = standing or make_resource(settings.service_name)
-        self._span_parts = self._tracers.add(processors, self._resource)
+        self._kept_parts = [*declared, *self._tracers.add(processors, self._resource)]
+        self._kept_parts += logs.start(self._resource) if logs else ()
         self._readers = self._make_readers(metrics)
         metric_parts = self._meters.add(self._readers, self._resource)
         self.handle = Handle(
-            settings.shutdown_timeout, (*self._span_parts, *metric_parts), tuple(self._guards)
+            settings.shutdown_timeout, (*self._kept_parts, *metric_parts), tuple(self._guards)
         )
-        instrument(tracer_provider=self._tracers.provider, meter_provider=self._meters.provider)
+        instrument(
+            tracer_provider=self._tracers.provider,
+            meter_provider=self._meters.provider,
+            system=settings.system,
+        )
         self._instruments = _telemetry.active().instruments
         self._attend()
 
     def _span_exporters(self) -> list[GuardedSpanExporter]:
         outputs = self._tracers.outputs(self._settings)
         return [span_exporter(output, self._endpoints[output.label]) for output in outputs]
+
+    def _logs(self) -> Logs | None:
+        if not self._settings.logs:
+            return None
+        from codoperf_otel.sdk.logs import Logs  # 15 ms, for those who send logs
+
+        return Logs(self._settings, self._endpoints)
 
     def _metric_exporters(self) -> list[GuardedMetricExporter]:
         return [
@@ -108,7 +126,7 @@ class Pipeline:
             guard.inherit()
         if not self.handle.is_running:
             return
-        self.handle.set_parts(self._span_parts, self._span_guards)
+        self.handle.set_parts(self._kept_parts, self._kept_guards)
         try:
             self._renew_metrics()
         except Exception:
@@ -129,6 +147,6 @@ class Pipeline:
         resource = child_resource(getattr(self._tracers.provider, "resource", self._resource), parent_id)
         provider = MeterProvider(readers, resource=resource, shutdown_on_exit=False)
         self._instruments = _telemetry.bind(self._tracers.provider, provider).instruments
-        self.handle.set_parts((*self._span_parts, provider), (*self._span_guards, *guards))
+        self.handle.set_parts((*self._kept_parts, provider), (*self._kept_guards, *guards))
         self._guards += guards
         self._readers += readers  # kept: where one is gone, older SDKs print an error at the next fork

@@ -17,12 +17,12 @@ from codoperf_otel.sdk.settings import Output, Settings, Signal
 
 log = logging.getLogger("codoperf_otel.sdk")
 
-_PROXIES = ("ProxyTracerProvider", "_ProxyMeterProvider")
+_PROXIES = ("ProxyTracerProvider", "_ProxyMeterProvider", "ProxyLoggerProvider")
 
 _ours: list[object] = []  # the global providers that we made
 
 
-class _Slot:
+class Slot:
     """The place of one signal's global provider. It can be filled once."""
 
     signal: ClassVar[Signal]
@@ -56,7 +56,7 @@ class _Slot:
         self.provider = provider
 
 
-class TracerSlot(_Slot):
+class TracerSlot(Slot):
     """The global tracer provider."""
 
     signal = "traces"
@@ -68,18 +68,14 @@ class TracerSlot(_Slot):
 
     def add(self, processors: Sequence[SpanProcessor], resource: Resource) -> Sequence[Part]:
         """Let spans go through these processors; gives what has to be flushed and shut down."""
-        provider = (
-            TracerProvider(resource=resource, shutdown_on_exit=False) if self.is_free else self.provider
-        )
+        if self.is_free:
+            self._fill(TracerProvider(resource=resource, shutdown_on_exit=False), trace.set_tracer_provider)
         for processor in processors:
-            provider.add_span_processor(processor)
-        if self.is_foreign:
-            return processors
-        self._fill(provider, trace.set_tracer_provider)
-        return [provider]
+            self.provider.add_span_processor(processor)
+        return [self.provider] if self.is_free else processors
 
 
-class MeterSlot(_Slot):
+class MeterSlot(Slot):
     """The global meter provider."""
 
     signal = "metrics"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, cast
 from urllib.parse import SplitResult, urlsplit
 
-Signal = Literal["traces", "metrics"]
+Signal = Literal["traces", "metrics", "logs"]
 Protocol = Literal["grpc", "http/protobuf"]
 
 INSTALL = "pip install 'codoperf-otel[otlp]'"
@@ -23,9 +23,13 @@ TEMPORALITIES = ("cumulative", "delta", "lowmemory")
 AGGREGATIONS = ("explicit_bucket_histogram", "base2_exponential_bucket_histogram")
 URL = "an http:// or https:// URL with a host, such as http://localhost:4318"
 NUMBERS = (
+    "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE",
+    "OTEL_BLRP_MAX_QUEUE_SIZE",
+    "OTEL_BLRP_SCHEDULE_DELAY",
     "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
     "OTEL_BSP_MAX_QUEUE_SIZE",
     "OTEL_BSP_SCHEDULE_DELAY",
+    "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT",
     "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT",
     "OTEL_EXPORTER_OTLP_TIMEOUT",
     "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
@@ -42,6 +46,8 @@ class Arguments(NamedTuple):
     file: str | os.PathLike[str] | None = None
     shutdown_timeout: float = 5.0
     metric_export_interval: float | None = None
+    logs: bool = False
+    system: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,8 @@ class Settings:
     metric_export_interval: float | None
     temporality: str
     histogram_aggregation: str
+    logs: bool
+    system: bool
 
 
 class _Setting(NamedTuple):
@@ -116,7 +124,7 @@ def resolve(arguments: Arguments, environ: Mapping[str, str]) -> Settings:
             raise wrong(name, seconds, "a number of seconds above 0")
     if arguments.service_name is not None and not _is_text(arguments.service_name):
         raise wrong("service_name", arguments.service_name, "a text that is not empty")
-    signals: tuple[Signal, ...] = ("traces", "metrics")
+    signals: tuple[Signal, ...] = ("traces", "metrics", "logs") if arguments.logs else ("traces", "metrics")
     outputs = [output for signal in signals for output in _outputs(signal, arguments, variables)]
     return Settings(
         arguments.service_name,
@@ -125,6 +133,8 @@ def resolve(arguments: Arguments, environ: Mapping[str, str]) -> Settings:
         arguments.metric_export_interval,
         variables.choice("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", TEMPORALITIES),
         variables.choice("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", AGGREGATIONS),
+        arguments.logs,
+        arguments.system,
     )
 
 

@@ -1,0 +1,114 @@
+"""Log records: what the package's own carry, and what any record says as plain fields."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from threading import get_ident
+from typing import Any
+
+from opentelemetry.trace import format_span_id, format_trace_id, get_current_span
+
+AREAS = (
+    "cache",
+    "calls",
+    "export",
+    "instrumentation",
+    "lazy_loader",
+    "monitoring",
+    "performance_monitor",
+    "readings",
+    "run",
+    "sdk",
+    "telemetry",
+)
+"""The package's loggers are ``codoperf_otel.{area}``."""
+
+_STANDARD = frozenset(
+    (*vars(logging.LogRecord("", 0, "", 0, "", (), None)), "asctime", "message", "taskName")
+)
+
+
+def error_type(error: BaseException) -> str:
+    """The fully qualified class of an exception, as ``error.type`` has it.
+
+    >>> error_type(ValueError("no"))
+    'ValueError'
+    """
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def error_message(error: BaseException) -> str:
+    """The text of an exception; an empty one where its own method fails."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
+
+
+def exception_fields(error: BaseException) -> dict[str, str]:
+    """An exception as OpenTelemetry's convention has it."""
+    fields = {"exception.type": error_type(error), "exception.message": error_message(error)}
+    try:
+        fields["exception.stacktrace"] = "".join(traceback.format_exception(error))
+    except Exception:  # an exception whose own text fails
+        return fields
+    return fields
+
+
+def message(record: logging.LogRecord) -> str:
+    """The text of a record; where its arguments do not fit, the two side by side."""
+    try:
+        return record.getMessage()
+    except Exception:
+        return f"{represented(record.msg)} {represented(record.args)}"
+
+
+def represented(value: object) -> str:
+    """The `repr` of a value, whatever its method does."""
+    try:
+        return repr(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
+
+
+def details(record: logging.LogRecord) -> dict[str, Any]:
+    """What a record has beside its message: the ``extra`` fields, the stack, the exception."""
+    fields = {str(name): value for name, value in vars(record).items() if name not in _STANDARD}
+    if record.stack_info:
+        fields["code.stacktrace"] = record.stack_info
+    error = record.exc_info and record.exc_info[1]
+    if error is not None:
+        fields |= exception_fields(error)
+    elif record.exc_text:
+        fields["exception.stacktrace"] = record.exc_text
+    return fields
+
+
+def trace_context(record: logging.LogRecord) -> dict[str, str]:
+    """The ids of the span in which a record is made; none where it has them, or was made elsewhere."""
+    span = get_current_span().get_span_context()
+    if not span.is_valid or hasattr(record, "trace_id") or record.thread not in (None, get_ident()):
+        return {}
+    return {"trace_id": format_trace_id(span.trace_id), "span_id": format_span_id(span.span_id)}
+
+
+def add_trace_context(record: logging.LogRecord) -> bool:
+    """A filter for loggers and handlers: gives each record ``trace_id`` and ``span_id``, and lets it pass."""
+    vars(record).update(trace_context(record))
+    return True
+
+
+def _complete(record: logging.LogRecord) -> bool:
+    """The filter of the package's own loggers: the ids, and as ``error`` the class of what went wrong."""
+    raised = record.exc_info[1] if record.exc_info else None
+    arguments = record.args if isinstance(record.args, tuple) else ()
+    error = next((each for each in (raised, *arguments) if isinstance(each, BaseException)), None)
+    if error is not None and not hasattr(record, "error"):
+        record.error = error_type(error)
+    return add_trace_context(record)
+
+
+for _area in AREAS:  # a filter holds for its own logger only, not for those below
+    logging.getLogger(f"codoperf_otel.{_area}").addFilter(_complete)
