@@ -9,11 +9,13 @@ from typing import Any
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
-from codoperf_otel import _telemetry
+from codoperf_otel import _switches, _telemetry
 
 __all__ = ["CodoperfInstrumentor", "instrument", "uninstrument"]
 
 log = logging.getLogger("codoperf_otel.instrumentation")
+
+_has_lean_spans = False
 
 
 def instrument(
@@ -26,12 +28,16 @@ def instrument(
 
     Spans and metrics of monitored functions, operations, agents and caches go to the global providers
     without this call; the readings of the process and of the interpreter begin with it. Calling it again
-    changes the providers and doubles nothing. A forked child reports its own readings.
+    changes the providers and doubles nothing. A forked child reports its own readings. With
+    ``CODOPERF_OTEL_LEAN_SPANS=true`` spans are lean from here on, if the tracer provider is there by now.
 
     Args:
         tracer_provider: where spans go; the global one if None.
         meter_provider: where metrics go; the global one if None.
         system: report ``system.*``, the figures of the whole machine, too.
+
+    Raises:
+        ValueError: ``CODOPERF_OTEL_LEAN_SPANS`` is neither true nor false.
 
     >>> instrument()
     >>> uninstrument()
@@ -40,6 +46,7 @@ def instrument(
     from codoperf_otel._readings import process
     from codoperf_otel._readings import system as machine
 
+    _heed_lean_spans()
     _telemetry.bind(tracer_provider, meter_provider)
     for readings in (process, machine) if system else (process,):
         readings.start()
@@ -54,6 +61,18 @@ def uninstrument() -> None:
     for name in (*process.SOURCES, *system.SOURCES):
         _telemetry.unobserve(name)
     _telemetry.bind()
+
+
+def _heed_lean_spans() -> bool:
+    """Let later bindings have lean spans where the variable says so; True where they did not have them."""
+    global _has_lean_spans
+    begins = _switches.flag(_switches.LEAN_SPANS, default=False) and not _has_lean_spans
+    if begins:
+        from codoperf_otel.sdk import lean  # only here does this room reach the SDK
+
+        _telemetry.refine_tracers(lean.refined)
+        _has_lean_spans = True
+    return begins
 
 
 @dataclass
@@ -98,12 +117,12 @@ class CodoperfInstrumentor:
     ) -> None:
         """Monitor what the patterns match, until `uninstrument`. Called again before that, it does nothing.
 
-        The readings of the process begin with `instrument` of this module, not here. What else
-        ``opentelemetry-instrument`` hands over is not needed.
+        The readings of the process begin with `instrument` of this module, not here; lean spans are chosen
+        as there. What else ``opentelemetry-instrument`` hands over is not needed.
 
         Args:
             monitor: patterns; else those of ``CODOPERF_OTEL_MONITOR``, with commas between. Without any,
-                nothing is done.
+                no function is monitored by this.
             exclude: patterns of what is left alone; else those of ``CODOPERF_OTEL_EXCLUDE``.
             tracer_provider: where this package's spans go from now on. If one provider is given, the other
                 is the global one if None; if none is, nothing changes.
@@ -120,15 +139,17 @@ class CodoperfInstrumentor:
             return
         try:
             patterns = Patterns(chosen("monitor", monitor, MONITOR), chosen("exclude", exclude, EXCLUDE))
+            must_bind = _heed_lean_spans()
             _monitoring.start(patterns)
         except ValueError as error:
             if monitor is not None or exclude is not None:
                 raise
             log.error("nothing is monitored: %s", error)
             return
-        if tracer_provider is not None or meter_provider is not None:
+        is_given = tracer_provider is not None or meter_provider is not None
+        if is_given or must_bind:
             _telemetry.bind(tracer_provider, meter_provider)
-            CodoperfInstrumentor._has_bound = True
+            CodoperfInstrumentor._has_bound = is_given
 
     def uninstrument(self, **_: Any) -> None:
         """Put every original back; what goes to providers given here goes to the global ones again."""

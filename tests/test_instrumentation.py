@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -169,3 +170,87 @@ def test_a_forked_child_reads_itself():
     """After a fork the readings are the child's own, and the parent's go on."""
     done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+LEAN = """
+import sys
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+import codoperf_otel
+
+@codoperf_otel.monitor_performance("work")
+def work():
+    print(type(trace.get_current_span()).__name__)
+
+exporter = InMemorySpanExporter()
+provider = TracerProvider(shutdown_on_exit=False)
+provider.add_span_processor(SimpleSpanProcessor(exporter))
+{}
+work()
+print([span.name for span in exporter.get_finished_spans()])
+"""
+GLOBAL = "trace.set_tracer_provider(provider); "
+BEGINNINGS = (
+    "codoperf_otel.instrument(tracer_provider=provider)",
+    f"{GLOBAL}codoperf_otel.instrument()",
+    "codoperf_otel.CodoperfInstrumentor().instrument(monitor='shop.*', tracer_provider=provider)",
+    f"{GLOBAL}codoperf_otel.CodoperfInstrumentor().instrument()",
+)
+
+
+def run_with(lean_spans, program):
+    """A fresh interpreter under this value of the variable, None for none."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "CODOPERF_"))}
+    variables = {} if lean_spans is None else {"CODOPERF_OTEL_LEAN_SPANS": lean_spans}
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        env={**kept, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("beginning", BEGINNINGS)
+@pytest.mark.parametrize(
+    ("lean_spans", "kind"),
+    [("true", "LeanSpan"), (" True ", "LeanSpan"), ("false", "_Span"), (None, "_Span")],
+)
+def test_lean_spans_under_providers_of_the_program(beginning, lean_spans, kind):
+    """They are there where the variable asks for them, by either way to instrument, and nowhere else."""
+    done = run_with(lean_spans, LEAN.format(beginning))
+    assert (done.stdout, done.stderr) == (f"{kind}\n['work']\n", "")
+
+
+def test_lean_spans_leave_given_providers_alone():
+    """Monitoring by patterns changes nothing of where `instrument` sends to."""
+    more = "codoperf_otel.CodoperfInstrumentor().instrument(monitor='shop.*')"
+    done = run_with("true", LEAN.format(f"{BEGINNINGS[0]}\n{more}"))
+    assert (done.stdout, done.stderr) == ("LeanSpan\n['work']\n", "")
+
+
+@pytest.mark.parametrize("beginning", BEGINNINGS[:3])
+def test_wrong_value_for_lean_spans(beginning):
+    """One ValueError names the variable, its value and what is allowed."""
+    done = run_with("maybe", LEAN.format(beginning))
+    assert done.stderr.splitlines()[-1] == (
+        "ValueError: CODOPERF_OTEL_LEAN_SPANS='maybe': allowed are true and false"
+    )
+
+
+def test_wrong_value_where_all_comes_from_variables():
+    """Under `opentelemetry-instrument` it is one log line, and the program goes on."""
+    done = run_with("maybe", LEAN.format(BEGINNINGS[3]))
+    assert done.stdout == "_Span\n['work']\n"
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("nothing is monitored: CODOPERF_OTEL_LEAN_SPANS='maybe'")
+
+
+def test_lean_spans_without_the_sdk():
+    """Where there is no SDK the variable does no harm."""
+    without = "import sys; sys.modules['opentelemetry.sdk'] = None; import codoperf_otel as c; c.instrument()"
+    done = run_with("true", f"{without}\nwith c.performance_context('op'): print('ran')")
+    assert (done.stdout, done.stderr) == ("ran\n", "")
