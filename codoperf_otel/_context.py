@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, create_key, detach, get_current
-from opentelemetry.trace import Span
+from opentelemetry.trace import INVALID_SPAN, Span
 
 if TYPE_CHECKING:
     from codoperf_otel._statistics import Cell
@@ -34,39 +34,59 @@ generation = 0
 
 
 class Record:
-    """What one running call knows of itself: its place in the tree, its span and its CPU slices.
+    """What one running call knows of itself: its place in the tree, its span and its CPU slices."""
 
-    What most calls never change stands on the class: setting it at each call would cost a microsecond.
-    """
+    __slots__ = (
+        "agent",
+        "cell",
+        "context",
+        "cpu_ns",
+        "driver",
+        "ended",
+        "entered",
+        "generation",
+        "inner",
+        "left",
+        "lends",
+        "lent_cpu_ns",
+        "lent_self_ns",
+        "outer",
+        "outer_context",
+        "parent",
+        "process_ns",
+        "scope",
+        "self_ns",
+        "span",
+        "started",
+        "started_at",
+        "suspended_ns",
+        "task",
+        "window",
+        "yielded",
+    )
 
-    span: Span
-    outer_context: Context
-    started: int
-    started_at: int
-    left: int
-    context: Context | None = None
-    scope: object = None
-    driver: Record | Loan | None = None
-    outer: Record | Loan | None = None
-    inner: Record | Loan | None = None
-    window: Any = None
-    process_ns: int | None = None
-    task: object = None
-    ended = False
-    lends = False
-    self_ns = 0
-    cpu_ns: int | None = 0
-    entered = 0
-    suspended_ns = 0
-    yielded = 0
-    lent_self_ns = 0
-    lent_cpu_ns = 0
-
-    def __init__(self, cell: Cell, parent: Record | None, agent: str | None) -> None:
+    def __init__(
+        self, cell: Cell, parent: Record | None, agent: str | None, around: Context, started_at: int
+    ) -> None:
         self.cell = cell
         self.parent = parent
         self.agent = agent
+        self.outer_context = around
+        self.started_at = started_at
         self.generation = generation
+        self.span: Span = INVALID_SPAN
+        self.task: object = running_task()
+        self.scope: object = None
+        self.window: Any = None
+        self.process_ns: int | None = None
+        self.context: Context | None = None
+        self.driver: Record | Loan | None = None
+        self.outer: Record | Loan | None = None
+        self.inner: Record | Loan | None = None
+        self.cpu_ns: int | None = 0
+        self.ended = self.lends = False
+        self.self_ns = self.started = self.entered = self.left = 0
+        self.suspended_ns = self.yielded = self.lent_self_ns = self.lent_cpu_ns = 0
 
     def take(self, loan: Loan, cpu_ns: int) -> None:
         """Add what another thread ran for this record, or for its cell where the call has ended."""
@@ -92,26 +112,40 @@ class Loan:
         self.task = running_task()
 
 
-class _Slot(threading.local):
-    record: Record | Loan | None = None
-    since: int = 0
+class Slot:
+    """Whose code runs on a thread, and the thread's CPU clock since it does."""
+
+    __slots__ = ("record", "since")
+
+    def __init__(self) -> None:
+        self.record: Record | Loan | None = None
+        self.since = 0
+
+    def switch(self, to: Record | Loan | None) -> Record | Loan | None:
+        """Charge the CPU time up to now to the record that is here, and put `to` here.
+
+        Gives the record that was here before. `since` is then the clock at the switch.
+        """
+        now = thread_time_ns()
+        before = self.record
+        if before is not None:
+            before.self_ns += now - self.since
+        self.record = to
+        self.since = now
+        return before
 
 
-slot = _Slot()
+class _Thread(threading.local):
+    def __init__(self) -> None:
+        self.slot = Slot()
+
+    def __reduce__(self) -> str:
+        """A decorated function goes to another process, where this is what the thread there has."""
+        return "thread"
 
 
-def switch(to: Record | Loan | None) -> Record | Loan | None:
-    """Charge the thread's CPU time up to now to the record in the slot, and put `to` there.
-
-    Gives the record that was there before. ``slot.since`` is then the clock at the switch.
-    """
-    now = thread_time_ns()
-    before = slot.record
-    if before is not None:
-        before.self_ns += now - slot.since
-    slot.record = to
-    slot.since = now
-    return before
+thread = _Thread()
+"""What this thread has: its slot."""
 
 
 def with_record(parent: Context, span: Span, record: Record) -> Context:
@@ -179,22 +213,23 @@ def propagate_context(func: Callable[P, R]) -> Callable[P, R]:
 
 
 def _lend(record: Record, func: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    slot = thread.slot
     if slot.record is record:
         return func(*args, **kwargs)
     loan = Loan()
-    outer = switch(loan)
+    outer = slot.switch(loan)
     loan.entered = slot.since
     try:
         return func(*args, **kwargs)
     finally:
-        switch(outer)
+        slot.switch(outer)
         record.take(loan, slot.since - loan.entered)
 
 
 def _forked() -> None:
     global generation
     generation += 1
-    slot.record = None
+    thread.slot.record = None
 
 
 if hasattr(os, "register_at_fork"):

@@ -78,9 +78,7 @@ class PerformanceMonitor:
         """
         if memory_usage_mb is None:
             memory_usage_mb = _memory.recent_rss_mb(time.perf_counter_ns())
-        self.take(
-            Entry(function_name, execution_time, memory_usage_mb, cpu_percent, time.time(), metadata or {})
-        )
+        self.take((function_name, execution_time, memory_usage_mb, cpu_percent, time.time(), metadata))
 
     def take(self, entry: Entry) -> None:
         """Count a finished call."""
@@ -144,7 +142,7 @@ def _replace(path: Path, text: str) -> None:
 
 
 def _as_metrics(entry: Entry) -> PerformanceMetrics:
-    return PerformanceMetrics(*entry)
+    return PerformanceMetrics(*entry[:5], metadata=entry[5] or {})
 
 
 def _as_json(metrics: PerformanceMetrics) -> str:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping
-from time import perf_counter_ns, process_time_ns
+from time import perf_counter_ns, process_time_ns, time_ns
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry.context import get_current
-from opentelemetry.trace import INVALID_SPAN, Span
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY as _SUPPRESSED
+from opentelemetry.context import Context, get_current
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
 from codoperf_otel import _context, _telemetry
-from codoperf_otel._context import Record, record_in, running_task, with_record
+from codoperf_otel._context import RECORD_KEY, Record, with_record
 from codoperf_otel._readings import memory
 from codoperf_otel._sites import Site
 from codoperf_otel._statistics import Attributes
-from codoperf_otel._summary import Entry
 from codoperf_otel._telemetry import names
 
 if TYPE_CHECKING:
@@ -24,22 +23,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("codoperf_otel.calls")
 
+_INTERNAL = SpanKind.INTERNAL
+
 
 def begin(site: Site, attributes: Mapping[str, Any] | None = None) -> Record:
     """Start the span of a call and make its record; nothing is attached yet."""
     around = get_current()
-    parent = record_in(around)
-    agent = site.agent or (parent.agent if parent is not None else None)
-    while parent is not None and parent.ended:  # else a chain of tasks that start each other grows for ever
-        parent = parent.parent
-    place = site.place(agent)
-    record = Record(place.cell, parent, agent)
-    record.task = running_task()
-    record.outer_context = around
-    record.started_at = time.time_ns()
-    if site.min_span_ns or (site.span_rate is not None and not site.span_rate.allows(perf_counter_ns())):
-        record.span = INVALID_SPAN
-    else:
+    parent: Record | None = around.get(RECORD_KEY)  # type: ignore[assignment]
+    agent = site.agent
+    if parent is not None:
+        agent = agent or parent.agent
+        while parent is not None and parent.ended:  # else tasks that start each other are a growing chain
+            parent = parent.parent
+    place = site.places.get(agent) or site.add_place(agent)
+    record = Record(place.cell, parent, agent, around, time_ns())
+    if (not site.is_selective or _has_span(site)) and not around.get(_SUPPRESSED):
         first = place.attributes if not attributes else {**place.attributes, **attributes}
         record.span = _start_span(site, around, first, record.started_at)
     # without a span there is nothing to be the parent of; an agent must still be found by what it calls
@@ -52,6 +50,25 @@ def begin(site: Site, attributes: Mapping[str, Any] | None = None) -> Record:
     return record
 
 
+def _has_span(site: Site) -> bool:
+    return not site.min_span_ns and (site.span_rate is None or site.span_rate.allows(perf_counter_ns()))
+
+
+def _start_span(site: Site, around: Context, attributes: Attributes, started_at: int) -> Span:
+    try:  # by position, as keywords take longer
+        return _telemetry.active().tracer.start_span(
+            site.span_name, around, _INTERNAL, attributes, None, started_at
+        )
+    except Exception:
+        log.warning(
+            "no span for %s: a sampler or a processor failed",
+            site.span_name,
+            exc_info=True,
+            extra={"operation": site.span_name},
+        )
+        return INVALID_SPAN
+
+
 def _open_window(record: Record) -> None:
     from codoperf_otel._readings import peak  # not at the top: only operations need it
 
@@ -61,67 +78,66 @@ def _open_window(record: Record) -> None:
         record.cell.windows.add(record.window)
 
 
-def _start_span(site: Site, around: Any, attributes: Attributes, started_at: int) -> Span:
-    try:
-        return _telemetry.active().tracer.start_span(
-            site.span_name, around, attributes=attributes, start_time=started_at
-        )
-    except Exception:
-        log.warning("no span for %s: a sampler or a processor failed", site.span_name, exc_info=True)
-        return INVALID_SPAN
-
-
 def finish(site: Site, record: Record, error: BaseException | None = None) -> None:
     """End the call: its span, its duration, its CPU time and its statistics. Never raises."""
     ended = perf_counter_ns()
     if record.generation != _context.generation:
         return  # begun by the parent of this forked process, which ends it
     try:
-        _finish(site, record, ended, error)
+        failure = error if error is not None and is_failure(error) else None
+        wall = ended - record.started
+        _settle(site, record, wall, failure)
+        taken = _close_window(record, wall) if record.window is not None else None
+        span = record.span
+        if span is not INVALID_SPAN and span.is_recording():
+            _describe(record, taken, error, failure)
+        cell = record.cell
+        attributes = cell.duration_attributes if failure is None else cell.error_attributes(failure)
+        cell.record(_telemetry.active().histograms[site.histogram], wall, ended, attributes, record.context)
+        if span is not INVALID_SPAN:
+            span.end(record.started_at + wall)
+        _count(site, record, wall, ended)
+        if site.report is not None:
+            site.report(record, wall / 1e9, taken, failure)
+        record.context = record.task = None  # the one holds this record, the other what ran it
     except Exception:
-        log.warning("the end of %s is not recorded", site.span_name, exc_info=True)
+        fields = {"operation": site.span_name, "duration": (ended - record.started) / 1e9}
+        log.warning("the end of %s is not recorded", site.span_name, exc_info=True, extra=fields)
 
 
-def _finish(site: Site, record: Record, ended: int, error: BaseException | None) -> None:
-    cell = record.cell
-    cell.active.pop()
-    _settle_loans(record)
-    wall = ended - record.started
-    span = record.span
-    failure = error if error is not None and is_failure(error) else None
+def _settle(site: Site, record: Record, wall: int, failure: BaseException | None) -> None:
+    """Close the record: nothing is added to it from now on."""
+    record.cell.active.pop()
+    if record.lends:
+        _take_loans(record)
+    record.ended = True
     if site.min_span_ns and (wall >= site.min_span_ns or failure is not None):
-        attributes = site.place(record.agent).attributes
+        _make_late_span(site, record)
+
+
+def _make_late_span(site: Site, record: Record) -> None:
+    if not record.outer_context.get(_SUPPRESSED):
+        attributes = (site.places.get(record.agent) or site.add_place(record.agent)).attributes
         record.span = span = _start_span(site, record.outer_context, attributes, record.started_at)
         record.context = with_record(record.outer_context, span, record)
-    taken = _close_window(record, wall) if record.window is not None else None
-    if span.is_recording():
-        _describe(record, taken, error, failure)
-    attributes = (
-        cell.duration_attributes if failure is None else cell.error_attributes(_telemetry.error_type(failure))
-    )
-    seconds = wall / 1e9
-    cell.record(_telemetry.active().histogram(site.histogram), seconds, attributes, record.context)
-    span.end(record.started_at + wall)
-    if record.cpu_ns is not None or record.self_ns:
-        cell.add_cpu(record.self_ns)
-    cpu_percent = 100 * record.cpu_ns / wall if record.cpu_ns is not None and wall else None
-    finished_at = (record.started_at + wall) / 1e9
-    entry = Entry(site.name, seconds, memory.recent_rss_mb(ended), cpu_percent, finished_at, {})
-    site.sink(entry)
-    if site.report is not None:
-        site.report(record, entry, taken, failure)
-    record.context = record.task = None  # the one holds this record, the other what ran it
 
 
-def _settle_loans(record: Record) -> None:
-    if not record.lends:
-        record.ended = True
-        return
+def _take_loans(record: Record) -> None:
     with record.cell.lock:
         record.ended = True
         record.self_ns += record.lent_self_ns
         if record.cpu_ns is not None:
             record.cpu_ns += record.lent_cpu_ns
+
+
+def _count(site: Site, record: Record, wall: int, ended: int) -> None:
+    """Add the call to the totals and to the statistics."""
+    cpu_ns = record.cpu_ns
+    if cpu_ns is not None or record.self_ns:
+        record.cell.add_cpu(record.self_ns)
+    cpu_percent = 100 * cpu_ns / wall if cpu_ns is not None and wall else None
+    finished_at = (record.started_at + wall) / 1e9
+    site.sink((site.name, wall / 1e9, memory.recent_rss_mb(ended), cpu_percent, finished_at, None))
 
 
 def is_failure(error: BaseException) -> bool:
@@ -151,21 +167,10 @@ def _close_window(record: Record, wall: int) -> Peak:
 
 
 def _describe(
-    record: Record,
-    taken: Peak | None,
-    error: BaseException | None,
-    failure: BaseException | None,
+    record: Record, taken: Peak | None, error: BaseException | None, failure: BaseException | None
 ) -> None:
+    """Say on the span what the call took and how it ended."""
     span = record.span
-    span.set_attributes(_measured(record, taken))
-    if failure is not None:
-        _telemetry.record_error(span, failure)
-    elif error is not None and (outcome := outcome_of(error)) is not None:
-        span.set_attribute(names.OUTCOME, outcome)
-
-
-def _measured(record: Record, taken: Peak | None) -> Attributes:
-    """The time and process attributes of a call that ends now."""
     measured: Attributes = {}
     if record.cpu_ns is not None:
         measured[names.CPU_TIME] = record.cpu_ns / 1e9
@@ -179,7 +184,11 @@ def _measured(record: Record, taken: Peak | None) -> Attributes:
         measured[names.PROCESS_CPU_TIME_SPENT] = (process_time_ns() - record.process_ns) / 1e9
     if taken is not None:
         measured.update(_memory(taken))
-    return measured
+    span.set_attributes(measured)
+    if failure is not None:
+        _telemetry.record_error(span, failure)
+    elif error is not None and (outcome := outcome_of(error)) is not None:
+        span.set_attribute(names.OUTCOME, outcome)
 
 
 def _memory(reading: Peak) -> Attributes:

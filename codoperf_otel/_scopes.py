@@ -12,7 +12,7 @@ from typing import Any, Self, cast
 
 from opentelemetry.context import attach, get_current
 
-from codoperf_otel._context import Loan, Record, record_in, running_task, slot, switch
+from codoperf_otel._context import Loan, Record, Slot, record_in, running_task, thread
 from codoperf_otel._recording import begin, finish
 from codoperf_otel._sites import Site
 
@@ -61,9 +61,9 @@ class Scope:
         return record
 
 
-def _clock(driver: Record | Loan) -> int:
-    """The CPU time of a driven call up to the last switch."""
-    return cast("int", driver.cpu_ns) + slot.since - driver.entered
+def _clock(slot: Slot, driver: Record | Loan | None) -> int:
+    """The CPU time of a driven call up to the last switch; without one, the thread's."""
+    return slot.since if driver is None else cast("int", driver.cpu_ns) + slot.since - driver.entered
 
 
 def _open_clock(record: Record) -> None:
@@ -71,6 +71,7 @@ def _open_clock(record: Record) -> None:
 
     In a task that no driven call encloses the thread also runs others: there is no figure then.
     """
+    slot = thread.slot
     around = slot.record
     if around is None:
         known = record.task is None
@@ -80,17 +81,17 @@ def _open_clock(record: Record) -> None:
     if not known:
         record.cpu_ns = record.driver = None
         return
-    record.outer = switch(record)
-    record.entered = _clock(record.driver) if record.driver is not None else slot.since
+    record.outer = slot.switch(record)
+    record.entered = _clock(slot, record.driver)
 
 
 def _close_clock(record: Record) -> None:
     if record.cpu_ns is None:
         return
+    slot = thread.slot
     if slot.record is not record or record.task is not running_task():
         record.cpu_ns = None  # left elsewhere than it was entered
         return
-    switch(record.outer)
-    now = _clock(record.driver) if record.driver is not None else slot.since
-    record.cpu_ns = now - record.entered
+    slot.switch(record.outer)
+    record.cpu_ns = _clock(slot, record.driver) - record.entered
     record.outer = record.driver = None

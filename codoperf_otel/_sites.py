@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from codoperf_otel import _telemetry
 from codoperf_otel._capture import Capture
 from codoperf_otel._statistics import Attributes, Cell, Family, cell, with_agent
 from codoperf_otel._summary import Entry
@@ -48,15 +49,17 @@ class SpanRate:
         return True
 
 
-Report = Callable[["Record", Entry, "Peak | None", BaseException | None], None]
-"""Told of each call that has ended: its record, what was counted, the memory it took, how it failed."""
+Report = Callable[["Record", float, "Peak | None", BaseException | None], None]
+"""Told of each call that has ended: its record, its seconds, the memory it took, how it failed."""
+
+
+_DERIVED = {"is_selective", "places"}
 
 
 class Site:
     """What a function, an operation, an agent or a tool is called and where its calls are counted."""
 
     __slots__ = (
-        "_places",
         "agent",
         "attributes",
         "capture",
@@ -64,9 +67,11 @@ class Site:
         "duration_attributes",
         "family",
         "histogram",
+        "is_selective",
         "memory",
         "min_span_ns",
         "name",
+        "places",
         "report",
         "sink",
         "span_name",
@@ -105,26 +110,23 @@ class Site:
         self.span_rate = span_rate
         self.min_span_ns = min_span_ns
         self.report = report
-        self._places: dict[str | None, Place] = {}
+        self.is_selective = span_rate is not None or min_span_ns > 0
+        self.places: dict[str | None, Place] = {}
 
     def __reduce__(self) -> tuple[Callable[[Attributes], Site], tuple[Attributes]]:
         """A decorated function goes to another process without what was counted in this one."""
-        return _remake, ({name: getattr(self, name) for name in self.__slots__ if name != "_places"},)
+        return _remake, ({name: getattr(self, name) for name in self.__slots__ if name not in _DERIVED},)
 
-    def place(self, agent: str | None) -> Place:
-        """The place under an agent, made at the first call there."""
-        found = self._places.get(agent)
-        if found is None:
-            found = self._make_place(agent)
-            if len(self._places) < MAX_PLACES:
-                self._places[agent] = found
-        return found
-
-    def _make_place(self, agent: str | None) -> Place:
+    def add_place(self, agent: str | None) -> Place:
+        """Make the place under an agent, at the first call there."""
         measured = self.duration_attributes
         if measured is not None:
             measured = with_agent(measured, agent)
-        return Place(cell(self.family, self.cell_name, agent, measured), with_agent(self.attributes, agent))
+        attributes = _telemetry.constants(with_agent(self.attributes, agent))
+        made = Place(cell(self.family, self.cell_name, agent, measured), attributes)
+        if len(self.places) < MAX_PLACES:
+            self.places[agent] = made
+        return made
 
 
 def _remake(values: Attributes) -> Site:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import Histogram, Observation
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, NonRecordingSpan, set_span_in_context
 
 from codoperf_otel import _telemetry
 from codoperf_otel._telemetry import names
@@ -23,6 +24,7 @@ from codoperf_otel._telemetry import names
 BATCH = 256
 MAX_ATTRIBUTE_SETS = 1999
 HELPED = 16
+EXEMPLAR_GAP_NS = 10_000_000
 RECENT_NS = 60_000_000_000
 
 Attributes = dict[str, Any]
@@ -50,6 +52,9 @@ class Window(Protocol):
         """The highest so far, in bytes."""
 
 
+_NO_EXEMPLAR = set_span_in_context(NonRecordingSpan(INVALID_SPAN_CONTEXT), Context())
+# not `INVALID_SPAN`, for which the SDK takes the current span
+
 Duration = tuple[Histogram, float, Attributes, Context | None]
 """A histogram, seconds, attributes, and the Context that exemplars take their span from."""
 
@@ -61,6 +66,7 @@ class Cell:
         "_cpu_ns",
         "_errors",
         "_log",
+        "_offered",
         "_peaks",
         "_pending",
         "_recording",
@@ -89,6 +95,7 @@ class Cell:
         self._log: list[int] = []
         self._cpu_ns = 0
         self._used = False
+        self._offered = [-EXEMPLAR_GAP_NS] * 64
 
     def add_cpu(self, self_ns: int) -> None:
         """Add one call's self CPU time."""
@@ -97,19 +104,30 @@ class Cell:
             self._fold()
 
     def record(
-        self, histogram: Histogram, seconds: float, attributes: Attributes, context: Context | None
+        self,
+        histogram: Histogram,
+        wall_ns: int,
+        ended_ns: int,
+        attributes: Attributes,
+        context: Context | None,
     ) -> None:
         """Record a duration, without waiting for another thread that records one of this cell.
 
         The SDK's histogram has one lock, on which threads would queue; instead the one that is at it
         records what the others leave it (flat combining). What is left then, the next call records, or
         the next collection.
+
+        An exemplar is offered each 10 ms for each octave of durations: the SDK keeps the last one only.
         """
-        if not self._recording.acquire(blocking=False):
-            self._pending.append((histogram, seconds, attributes, context))
+        if context is None or ended_ns - self._offered[wall_ns.bit_length()] < EXEMPLAR_GAP_NS:
+            context = _NO_EXEMPLAR
+        else:
+            self._offered[wall_ns.bit_length()] = ended_ns
+        if not self._recording.acquire(False):
+            self._pending.append((histogram, wall_ns / 1e9, attributes, context))
             return
         try:
-            histogram.record(seconds, attributes, context)
+            histogram.record(wall_ns / 1e9, attributes, context)
             if self._pending:
                 self._record_pending(HELPED)
         finally:
@@ -126,8 +144,9 @@ class Cell:
             histogram, seconds, attributes, context = self._pending.popleft()
             histogram.record(seconds, attributes, context)
 
-    def error_attributes(self, error_type: str) -> Attributes:
+    def error_attributes(self, error: BaseException) -> Attributes:
         """The attributes of a failed call's duration."""
+        error_type = _telemetry.error_type(error)
         found = self._errors.get(error_type)
         if found is None:
             found = attribute_set({**self.duration_attributes, names.ERROR_TYPE: error_type})

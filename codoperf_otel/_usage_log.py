@@ -12,20 +12,21 @@ from codoperf_otel._telemetry import error_type
 if TYPE_CHECKING:
     from codoperf_otel._context import Record
     from codoperf_otel._readings.peak import Peak
-    from codoperf_otel._summary import Entry
 
 log = logging.getLogger("codoperf_otel.performance_monitor")
 
 _MIB = 1 << 20
 
 
-def log_usage(record: Record, entry: Entry, memory: Peak | None, failure: BaseException | None) -> None:
+def log_usage(
+    operation: str, record: Record, seconds: float, memory: Peak | None, failure: BaseException | None
+) -> None:
     """Say what a call that has ended took, under its own span: duration in s, memory in MiB."""
     if not log.isEnabledFor(logging.INFO):
         return
     fields = {
-        "operation": entry.name,
-        "duration": entry.seconds,
+        "operation": operation,
+        "duration": seconds,
         "memory_start_mb": _mib(memory and memory.start),
         "memory_end_mb": _mib(memory and memory.end),
         "memory_peak_mb": _mib(memory and memory.peak),

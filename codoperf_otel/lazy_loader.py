@@ -221,12 +221,13 @@ class _Load:
         try:
             self._report(duration_ns, error)
         except Exception:
-            log.warning("the lazy load of %s is not recorded", self._module, exc_info=True)
+            fields = {"operation": f"lazy_load {self._module}", "duration": duration_ns / 1e9}
+            log.warning("the lazy load of %s is not recorded", self._module, exc_info=True, extra=fields)
 
     def _report(self, duration_ns: int, error: BaseException | None) -> None:
         seconds = duration_ns / 1e9
         error_type = None if error is None else _telemetry.error_type(error)
-        _telemetry.active().histogram(names.LAZY_LOAD_DURATION).record(
+        _telemetry.active().histograms[names.LAZY_LOAD_DURATION].record(
             seconds, _attributes_of(self._module, current_agent(), error_type)
         )
         attributes = self._attributes(seconds, error_type)

@@ -214,7 +214,7 @@ def profile_memory_usage(func: Callable[P, R]) -> Callable[P, R]:
 def _tracked_site(operation: str, name: str | None = None) -> Site:
     from codoperf_otel._usage_log import log_usage  # not at the top: few programs have a use for it
 
-    return operation_site(operation, name, log_usage)
+    return operation_site(operation, name, functools.partial(log_usage, name or operation))
 
 
 def operation_site(operation: str, name: str | None = None, report: Report | None = None) -> Site:

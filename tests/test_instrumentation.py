@@ -53,7 +53,7 @@ def test_spans_and_histograms_go_to_the_given_providers(telemetry):
     _telemetry.bind()
     instrument(tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider)
     _telemetry.active().tracer.start_span("work").end()
-    _telemetry.active().histogram(names.OPERATION_DURATION).record(1.0)
+    _telemetry.active().histograms[names.OPERATION_DURATION].record(1.0)
     assert telemetry.span("work")
     assert telemetry.points(names.OPERATION_DURATION)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from opentelemetry.context import Context
 
 from codoperf_otel import _statistics
 from codoperf_otel.agents import agent, tool
@@ -69,6 +70,23 @@ def test_memory_peak_is_that_of_the_last_minute(telemetry):
     assert ended == pytest.approx(running, abs=1 << 20)  # the kernel counts pages in batches
 
 
+SECOND = 1_000_000_000
+
+
+def test_one_duration_in_ten_milliseconds_of_an_octave_offers_its_exemplar():
+    """Only one call an octave of durations and 10 ms takes its Context along; another octave its own."""
+    cell, context, seen = _statistics.Cell({}, {}), Context({"a": 1}), []
+
+    class Histogram:
+        def record(self, seconds, attributes, given):
+            seen.append(given is context)
+
+    for wall, ended in ((1000, 0), (1001, 9_999_999), (4000, 9_999_999), (1001, 10_000_000)):
+        cell.record(Histogram(), wall, ended, {}, context)
+    cell.record(Histogram(), 500, 0, {}, None)
+    assert seen == [True, False, True, True, False]
+
+
 def test_memory_peaks_older_than_a_minute_are_forgotten(monkeypatch):
     """A peak stops being shown 60 s after its operation ended; a lower, newer one takes its place."""
 
@@ -92,13 +110,13 @@ def test_durations_that_threads_leave_each_other_are_all_recorded(telemetry):
     """A duration that finds the cell taken is recorded by who has it, or by the next collection."""
     cell = _statistics.cell(_statistics.OPERATION, "combined", None)
     histogram = Telling(cell)
-    for seconds in (1.0, 2.0):
-        cell.record(histogram, seconds, {}, None)
+    for seconds in (1, 2):
+        cell.record(histogram, seconds * SECOND, 0, {}, None)
     assert histogram.seen == [1.0, -1.0, 2.0, -2.0]
     cell.record_pending()
     assert histogram.seen == [1.0, -1.0, 2.0, -2.0]
     cell._recording.acquire()
-    cell.record(histogram, 3.0, {}, None)
+    cell.record(histogram, 3 * SECOND, 0, {}, None)
     cell._recording.release()
     assert 3.0 not in histogram.seen
     telemetry.values("codoperf.operation.cpu.time")
@@ -115,4 +133,4 @@ class Telling:
     def record(self, seconds, attributes, context):
         self.seen.append(seconds)
         if seconds > 0:
-            self.cell.record(self, -seconds, attributes, context)
+            self.cell.record(self, -int(seconds) * SECOND, 0, attributes, context)

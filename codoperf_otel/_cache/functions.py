@@ -115,7 +115,7 @@ class _Load:
 
 def _record(seconds: float, of: Attributes) -> None:
     try:
-        _telemetry.active().histogram(names.CACHE_LOAD_DURATION).record(seconds, of)
+        _telemetry.active().histograms[names.CACHE_LOAD_DURATION].record(seconds, of)
     except Exception:
         log.debug("a load's duration is not recorded", exc_info=True)
 

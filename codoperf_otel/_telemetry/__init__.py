@@ -1,6 +1,7 @@
 """The only room that holds OpenTelemetry instruments; everything above it asks here."""
 
 from codoperf_otel._telemetry import names
+from codoperf_otel._telemetry.attributes import SCALARS, Constants, constants
 from codoperf_otel._telemetry.binding import (
     Binding,
     activate,
@@ -10,14 +11,18 @@ from codoperf_otel._telemetry.binding import (
     refine_tracers,
     unobserve,
 )
-from codoperf_otel._telemetry.spans import add_event, error_type, record_error
+from codoperf_otel._telemetry.records import error_type
+from codoperf_otel._telemetry.spans import add_event, record_error
 
 __all__ = [
+    "SCALARS",
     "Binding",
+    "Constants",
     "activate",
     "active",
     "add_event",
     "bind",
+    "constants",
     "error_type",
     "names",
     "observe",

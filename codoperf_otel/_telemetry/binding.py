@@ -9,7 +9,7 @@ from threading import RLock
 from weakref import WeakKeyDictionary
 
 from opentelemetry import metrics, trace
-from opentelemetry.metrics import CallbackOptions, Histogram, MeterProvider, Observation
+from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
 from opentelemetry.trace import Tracer, TracerProvider
 
 from codoperf_otel.__about__ import __version__
@@ -31,26 +31,30 @@ _failed: set[str] = set()
 _refine: Callable[[Tracer], Tracer] = lambda tracer: tracer  # noqa: E731  # replaced by refine_tracers
 
 
+class _Histograms(dict[str, Histogram]):
+    """Histograms by name; a call that looks one up pays for no more than that."""
+
+    def __init__(self, meter: Meter) -> None:
+        super().__init__()
+        self._meter = meter
+
+    def __missing__(self, name: str) -> Histogram:
+        with _lock:
+            if name not in self:
+                entry = INSTRUMENTS[name]
+                self[name] = self._meter.create_histogram(
+                    name, entry.unit, entry.description, explicit_bucket_boundaries_advisory=entry.bounds
+                )
+            return self[name]
+
+
 class Instruments:
     """Every instrument of one meter provider, each made once, at its first use."""
 
     def __init__(self, provider: MeterProvider) -> None:
         self._meter = metrics.get_meter(names.SCOPE, __version__, provider)
-        self._histograms: dict[str, Histogram] = {}
+        self.histograms: dict[str, Histogram] = _Histograms(self._meter)
         self._observed: set[str] = set()
-
-    def histogram(self, name: str) -> Histogram:
-        """The histogram of that name."""
-        return self._histograms.get(name) or self._make_histogram(name)
-
-    def _make_histogram(self, name: str) -> Histogram:
-        with _lock:
-            if name not in self._histograms:
-                entry = INSTRUMENTS[name]
-                self._histograms[name] = self._meter.create_histogram(
-                    name, entry.unit, entry.description, explicit_bucket_boundaries_advisory=entry.bounds
-                )
-            return self._histograms[name]
 
     def observe(self, name: str) -> None:
         """Make the observable instrument of that name, fed by its registered source."""
@@ -77,12 +81,12 @@ def refine_tracers(refine: Callable[[Tracer], Tracer]) -> None:
 class Binding:
     """A tracer, and the instruments of the meter provider beside it."""
 
-    __slots__ = ("histogram", "instruments", "tracer")
+    __slots__ = ("histograms", "instruments", "tracer")
 
     def __init__(self, tracer_provider: TracerProvider | None, meter_provider: MeterProvider | None) -> None:
         self.tracer = _refine(trace.get_tracer(names.SCOPE, __version__, tracer_provider))
         self.instruments = _instruments_of(meter_provider or metrics.get_meter_provider())
-        self.histogram = self.instruments.histogram
+        self.histograms = self.instruments.histograms
 
 
 _PROXY = metrics.get_meter_provider()

@@ -12,7 +12,7 @@ from opentelemetry.util.types import AttributeValue
 from codoperf_otel.__about__ import __version__
 from codoperf_otel._telemetry import names
 from codoperf_otel._telemetry.records import error_message, exception_fields
-from codoperf_otel._telemetry.records import error_type as error_type
+from codoperf_otel._telemetry.records import error_type
 
 EXCEPTION_SIGNAL = "OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN"
 

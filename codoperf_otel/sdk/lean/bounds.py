@@ -12,10 +12,10 @@ from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import Link, SpanContext
 from opentelemetry.util.types import Attributes
 
+from codoperf_otel._telemetry import SCALARS, Constants
+
 Values = dict[str, Any] | BoundedAttributes
 Items: TypeAlias = "BoundedList[Any] | tuple[()]"
-
-_PLAIN = frozenset({str, int, float, bool})
 
 
 class Bounds:
@@ -37,15 +37,30 @@ class Bounds:
         if self._length is not None:
             self._room = -1  # the SDK has to look at each
 
+    def first(self, attributes: Mapping[str, Any]) -> Values:
+        """The attributes that a span starts with."""
+        if type(attributes) is Constants and len(attributes) <= self._room:
+            return dict(attributes)
+        return self.add({}, attributes)
+
     def add(self, values: Values, attributes: Mapping[str, Any]) -> Values:
         """`values` with `attributes` set in them."""
-        if type(values) is dict and len(values) + len(attributes) <= self._room and _take(values, attributes):
-            return values
+        if type(values) is dict and len(values) + len(attributes) <= self._room:
+            for key, value in attributes.items():
+                if type(value) not in SCALARS or type(key) is not str or not key:
+                    break
+                if key in values:
+                    del values[key]  # what is set again moves to the end
+                values[key] = value
+            else:
+                return values
         return self._merged(values, BoundedAttributes(self._cleaned_at_once, attributes, False, self._length))
 
     def put(self, values: Values, key: str, value: Any) -> Values:
         """`values` with one attribute set in them."""
-        if type(values) is dict and len(values) < self._room and _take(values, {key: value}):
+        if type(values) is dict and len(values) < self._room and _is_clean(key, value):
+            values.pop(key, None)  # what is set again moves to the end
+            values[key] = value
             return values
         cleaned = BoundedAttributes(self._cleaned_at_once, None, False, self._length)
         cleaned[key] = value
@@ -90,14 +105,8 @@ def is_valid(context: SpanContext | None, attributes: Attributes) -> bool:
     return context is not None and bool(context.is_valid or attributes or context.trace_state)
 
 
-def _take(values: dict[str, Any], attributes: Mapping[str, Any]) -> bool:
-    """Set `attributes`, or end with False at the first to be cleaned. What is set again moves to the end."""
-    for key, value in attributes.items():
-        if type(value) not in _PLAIN or type(key) is not str or not key:
-            return False
-        values.pop(key, None)
-        values[key] = value
-    return True
+def _is_clean(key: object, value: object) -> bool:
+    return type(value) in SCALARS and type(key) is str and key != ""
 
 
 def _more(items: Items, item: Any, most: int | None) -> BoundedList[Any]:

@@ -63,7 +63,7 @@ class LeanSpan(sdk.Span):
         self.__context = context
         self.__parent = parent
         self.__kind = kind
-        self.__attributes: Values = bounds.add({}, attributes) if attributes else {}
+        self.__attributes: Values = bounds.first(attributes) if attributes else {}
         self.__events: Items = ()
         self.__links: Items = bounds.links(links) if links else ()
         self.__status = _UNSET
