@@ -11,8 +11,7 @@ from opentelemetry.util.types import AttributeValue
 
 from codoperf_otel.__about__ import __version__
 from codoperf_otel._telemetry import names
-from codoperf_otel._telemetry.records import error_message, exception_fields
-from codoperf_otel._telemetry.records import error_type
+from codoperf_otel._telemetry.records import error_message, error_type, exception_fields
 
 EXCEPTION_SIGNAL = "OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN"
 
