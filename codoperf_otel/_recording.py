@@ -79,12 +79,12 @@ def _open_window(record: Record) -> None:
 
 
 def finish(site: Site, record: Record, error: BaseException | None = None) -> None:
-    """End the call: its span, its duration, its CPU time and its statistics. Never raises."""
-    ended = perf_counter_ns()
+    """End a call that was left: its span, duration, CPU time and statistics. Never raises."""
     if record.generation != _context.generation:
         return  # begun by the parent of this forked process, which ends it
     try:
         failure = error if error is not None and is_failure(error) else None
+        ended = record.left
         wall = ended - record.started
         _settle(site, record, wall, failure)
         taken = _close_window(record, wall) if record.window is not None else None
@@ -101,7 +101,7 @@ def finish(site: Site, record: Record, error: BaseException | None = None) -> No
             site.report(record, wall / 1e9, taken, failure)
         record.context = record.task = None  # the one holds this record, the other what ran it
     except Exception:
-        fields = {"operation": site.span_name, "duration": (ended - record.started) / 1e9}
+        fields = {"operation": site.span_name, "duration": (record.left - record.started) / 1e9}
         log.warning("the end of %s is not recorded", site.span_name, exc_info=True, extra=fields)
 
 

@@ -7,6 +7,7 @@ around it, which is.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from time import perf_counter_ns
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -39,6 +40,7 @@ class Scope:
     ) -> None:
         record = self._leave()
         _close_clock(record)
+        record.left = perf_counter_ns()
         finish(self._site, record, error)
 
     async def __aenter__(self) -> Self:

@@ -10,8 +10,10 @@ from codoperf_otel._telemetry.instruments import INSTRUMENTS
 pytestmark = pytest.mark.newest
 
 ATTRIBUTES = (
-    "code.CODE_FUNCTION_NAME", "code.CODE_FILE_PATH", "code.CODE_LINE_NUMBER", "cpu.CPU_MODE",
+    "code.CODE_FUNCTION_NAME", "code.CODE_FILE_PATH", "code.CODE_LINE_NUMBER", "code.CODE_STACKTRACE",
+    "cpu.CPU_MODE",
     "cpython.CPYTHON_GC_GENERATION", "disk.DISK_IO_DIRECTION", "error.ERROR_TYPE",
+    "exception.EXCEPTION_MESSAGE", "exception.EXCEPTION_STACKTRACE", "exception.EXCEPTION_TYPE",
     "gen_ai.GEN_AI_AGENT_DESCRIPTION", "gen_ai.GEN_AI_AGENT_NAME", "gen_ai.GEN_AI_CONVERSATION_ID",
     "gen_ai.GEN_AI_OPERATION_NAME", "gen_ai.GEN_AI_TOOL_CALL_ID", "gen_ai.GEN_AI_TOOL_DESCRIPTION",
     "gen_ai.GEN_AI_TOOL_NAME", "gen_ai.GEN_AI_TOOL_TYPE", "process.PROCESS_CONTEXT_SWITCH_TYPE",

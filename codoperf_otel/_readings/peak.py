@@ -87,39 +87,54 @@ class ResetMark:
         # reentrant: a signal handler may open a window while this thread does
         self._lock = RLock()
         self._marks = Marks()
-        self._open = 0
+        self._open: list[None] = []
         _clear_refs.write(_RESET)
         # `ru_maxrss` never falls below what the program had that became this one by exec: our own mark it is
         # only above the lowest value it was ever seen to have
-        self._lowest = _max_rss()
+        self._lowest = _usage().ru_maxrss
+        # memory grows by page faults only: as long as their number is this one, so is the mark
+        self._faults, self._known = -1, 0
 
-    def open(self) -> int:
-        """Begin a window; gives the moment that `highest` asks for. Raises OSError."""
+    def open(self) -> Window | None:
+        """Begin a window; None where resident memory is not told. Raises OSError."""
+        usage = _usage()  # before the memory is read: what grows in between is a fault more
+        start = memory.rss()
+        if start is None:
+            return None
         with self._lock:
-            if self._open:
-                self._marks.note(self._mark())
-            else:
-                self._marks = Marks()
-            _clear_refs.write(_RESET)
-            self._open += 1
-            return self._marks.noted
+            if usage.ru_minflt + usage.ru_majflt != self._faults or self._known > start:
+                self._reset(usage, start)
+            self._open.append(None)
+            return Window(start, self, self._marks.noted)
 
-    def highest(self, moment: int) -> tuple[int, Source]:
-        """The highest value since the window's beginning, and how it is known."""
+    def _reset(self, usage: resource.struct_rusage, resident: int) -> None:
+        if self._open:
+            self._marks.note(self._mark(usage))
+        else:
+            self._marks = Marks()
+        _clear_refs.write(_RESET)
+        self._faults, self._known = usage.ru_minflt + usage.ru_majflt, resident
+
+    def read(self, moment: int) -> tuple[int | None, int, Source]:
+        """Resident memory now, the highest value since the window's beginning, and how it is known."""
+        usage = _usage()
+        now = memory.rss()
         with self._lock:
-            return max(self._marks.since(moment), self._mark()), "kernel"
+            mark = self._mark(usage)
+            return now, max(self._marks.since(moment), mark), "kernel"
 
     def close(self) -> None:
         """End a window."""
-        with self._lock:
-            self._open -= 1
+        self._open.pop()
 
-    def _mark(self) -> int:
-        mark = _max_rss()
-        if mark > self._lowest:
-            return mark
-        self._lowest = mark
-        return _vm_hwm()
+    def _mark(self, usage: resource.struct_rusage) -> int:
+        if usage.ru_maxrss > self._lowest:
+            return usage.ru_maxrss * _KIB
+        self._lowest = usage.ru_maxrss
+        faults = usage.ru_minflt + usage.ru_majflt
+        if faults != self._faults:
+            self._faults, self._known = faults, _vm_hwm()
+        return self._known
 
 
 class Window:
@@ -135,41 +150,33 @@ class Window:
 
     def current(self) -> int | None:
         """The highest resident memory up to now, in bytes; changes nothing."""
-        return self._peak(memory.rss())[0]
+        return self._read().peak
 
     def close(self) -> Peak:
         """End the window. A forked child does not know the peak of a window that its parent opened."""
-        end = memory.rss()
-        peak, source = self._peak(end)
-        if self._is_ours():
+        reading = self._read()
+        if self._generation == _context.generation:
             self._mark.close()
-        return Peak(self._start, end, peak, source)
+        return reading
 
-    def _peak(self, now: int | None) -> tuple[int, Source] | tuple[None, None]:
-        if not self._is_ours():
-            return None, None
+    def _read(self) -> Peak:
+        if self._generation != _context.generation:
+            return Peak(self._start, memory.rss(), None, None)
         try:
-            highest, source = self._mark.highest(self._beginning)
+            now, highest, source = self._mark.read(self._beginning)
         except _UNREADABLE:
-            return None, None
-        return max(self._start, now or 0, highest), source
-
-    def _is_ours(self) -> bool:
-        return self._generation == _context.generation
+            return Peak(self._start, memory.rss(), None, None)
+        return Peak(self._start, now, max(self._start, now or 0, highest), source)
 
 
 def open_window() -> Window | None:
     """Begin a window; None where the platform does not tell the resident memory."""
     global _mark
-    start = memory.rss()
-    if start is None:
-        return None
-    mark = _mark or _make_mark()
     try:
-        return Window(start, mark, mark.open())
+        return (_mark or _make_mark()).open()
     except _UNREADABLE:  # the files could be used before: windows that are open keep what they have
-        _mark = mark = _sampled()
-        return Window(start, mark, mark.open())
+        _mark = _sampled()
+        return _mark.open()
 
 
 _mark: ResetMark | SampledMark | None = None
@@ -206,9 +213,8 @@ def _may_reset() -> bool:
     return value != "false"
 
 
-def _max_rss() -> int:
-    """The highest mark since the last reset or, if that is higher, the one from before the exec."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIB
+def _usage() -> resource.struct_rusage:
+    return resource.getrusage(resource.RUSAGE_SELF)
 
 
 def _vm_hwm() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import RLock
 
 from codoperf_otel._readings import memory, sampler
-from codoperf_otel._readings.peak import Marks, Source, readable_vm_hwm
+from codoperf_otel._readings.peak import Marks, Source, Window, readable_vm_hwm
 
 INTERVAL = 0.01
 """Seconds between samples; they take 1 % of a CPU while a window is open."""
@@ -25,21 +25,25 @@ class SampledMark:
         self._marks = Marks()
         self._rose = 0
 
-    def open(self) -> int:
-        """Begin a window; gives the moment that `highest` asks for."""
+    def open(self) -> Window | None:
+        """Begin a window; None where resident memory is not told."""
+        start = memory.rss()
+        if start is None:
+            return None
         with self._lock:
             if not self._open:
                 self._begin()
             self._note_rise()
             self._open += 1
             sampler.shared.subscribe(self._sample, INTERVAL)
-            return self._marks.noted
+            return Window(start, self, self._marks.noted)
 
-    def highest(self, moment: int) -> tuple[int, Source]:
-        """The highest value known since the window's beginning, and how it is known."""
+    def read(self, moment: int) -> tuple[int | None, int, Source]:
+        """Resident memory now, the highest known since the window's beginning, and how it is known."""
+        now = memory.rss()
         with self._lock:
             self._note_rise()
-            return self._marks.since(moment), "kernel" if self._rose > moment else "sampled"
+            return now, self._marks.since(moment), "kernel" if self._rose > moment else "sampled"
 
     def close(self) -> None:
         """End a window."""

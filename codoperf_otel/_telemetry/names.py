@@ -10,7 +10,11 @@ SCOPE = "codoperf_otel"
 CODE_FUNCTION_NAME = "code.function.name"
 CODE_FILE_PATH = "code.file.path"
 CODE_LINE_NUMBER = "code.line.number"
+CODE_STACKTRACE = "code.stacktrace"
 ERROR_TYPE = "error.type"
+EXCEPTION_TYPE = "exception.type"
+EXCEPTION_MESSAGE = "exception.message"
+EXCEPTION_STACKTRACE = "exception.stacktrace"
 CPU_MODE = "cpu.mode"
 DISK_IO_DIRECTION = "disk.io.direction"
 PROCESS_CONTEXT_SWITCH_TYPE = "process.context_switch.type"
@@ -30,6 +34,9 @@ METRIC_OVERFLOW = "otel.metric.overflow"
 # values of gen_ai.operation.name, and first words of the span names
 INVOKE_AGENT = "invoke_agent"
 EXECUTE_TOOL = "execute_tool"
+
+# name of the span event, and of the log record, that an exception is
+EXCEPTION = "exception"
 
 # first word of the name of a span that a lazy load makes
 LAZY_LOAD = "lazy_load"

@@ -9,6 +9,8 @@ from typing import Any
 
 from opentelemetry.trace import format_span_id, format_trace_id, get_current_span
 
+from codoperf_otel._telemetry import names
+
 AREAS = (
     "cache",
     "calls",
@@ -49,9 +51,9 @@ def error_message(error: BaseException) -> str:
 
 def exception_fields(error: BaseException) -> dict[str, str]:
     """An exception as OpenTelemetry's convention has it."""
-    fields = {"exception.type": error_type(error), "exception.message": error_message(error)}
+    fields = {names.EXCEPTION_TYPE: error_type(error), names.EXCEPTION_MESSAGE: error_message(error)}
     try:
-        fields["exception.stacktrace"] = "".join(traceback.format_exception(error))
+        fields[names.EXCEPTION_STACKTRACE] = "".join(traceback.format_exception(error))
     except Exception:  # an exception whose own text fails
         return fields
     return fields
@@ -77,12 +79,12 @@ def details(record: logging.LogRecord) -> dict[str, Any]:
     """What a record has beside its message: the ``extra`` fields, the stack, the exception."""
     fields = {str(name): value for name, value in vars(record).items() if name not in _STANDARD}
     if record.stack_info:
-        fields["code.stacktrace"] = record.stack_info
+        fields[names.CODE_STACKTRACE] = record.stack_info
     error = record.exc_info and record.exc_info[1]
     if error is not None:
         fields |= exception_fields(error)
     elif record.exc_text:
-        fields["exception.stacktrace"] = record.exc_text
+        fields[names.EXCEPTION_STACKTRACE] = record.exc_text
     return fields
 
 

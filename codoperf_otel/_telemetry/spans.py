@@ -15,7 +15,6 @@ from codoperf_otel._telemetry.records import error_message, error_type, exceptio
 
 EXCEPTION_SIGNAL = "OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN"
 
-_EXCEPTION = "exception"
 _NO_LOGGER_PROVIDERS = ("ProxyLoggerProvider", "NoOpLoggerProvider")
 
 
@@ -43,7 +42,7 @@ def _add_exception_event(span: Span, error: BaseException) -> None:
     try:
         span.record_exception(error)
     except Exception:  # an exception whose own text fails
-        span.add_event(_EXCEPTION, {"exception.type": error_type(error)})
+        span.add_event(names.EXCEPTION, {names.EXCEPTION_TYPE: error_type(error)})
 
 
 def _log_exception(span: Span, error: BaseException) -> bool:
@@ -59,7 +58,7 @@ def _log_exception(span: Span, error: BaseException) -> bool:
         severity_number=SeverityNumber.ERROR,
         severity_text="ERROR",
         attributes=exception_fields(error),
-        event_name=_EXCEPTION,
+        event_name=names.EXCEPTION,
     )
     try:
         provider.get_logger(names.SCOPE, __version__).emit(record)

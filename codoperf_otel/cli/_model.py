@@ -87,15 +87,15 @@ class Span:
         """The kind of error, ``None`` where the span did not fail."""
         if not self.failed:
             return None
-        return string(self.attributes, names.ERROR_TYPE) or self._exception("exception.type") or "error"
+        return string(self.attributes, names.ERROR_TYPE) or self._exception(names.EXCEPTION_TYPE) or "error"
 
     @property
     def error_message(self) -> str:
         """What the status or else the exception says, possibly nothing."""
-        return self.message or self._exception("exception.message") or ""
+        return self.message or self._exception(names.EXCEPTION_MESSAGE) or ""
 
     def _exception(self, key: str) -> str | None:
-        found = (string(event.attributes, key) for event in self.events if event.name == "exception")
+        found = (string(event.attributes, key) for event in self.events if event.name == names.EXCEPTION)
         return next(found, None)
 
 

@@ -15,6 +15,8 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from codoperf_otel.sdk.otlp_json import Json, encode_metrics, encode_spans
 
+_BINARY = getattr(os, "O_BINARY", 0)  # else Windows ends lines in its own way
+
 _encoder = json.JSONEncoder(separators=(",", ":"))
 
 
@@ -27,7 +29,7 @@ class Lines:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _BINARY, 0o600)
         self._lock = Lock()
 
     def append(self, document: Json) -> None:

@@ -11,6 +11,7 @@ from opentelemetry._logs import Logger, LoggerProvider, LogRecord, SeverityNumbe
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, get_value
 from opentelemetry.trace import format_span_id, format_trace_id
 
+from codoperf_otel._telemetry import names
 from codoperf_otel._telemetry.records import details, message, represented
 
 log = logging.getLogger("codoperf_otel.sdk")
@@ -118,9 +119,9 @@ def translated(record: logging.LogRecord) -> LogRecord:
 
 def _attributes(record: logging.LogRecord, found: LogRecord) -> dict[str, Any]:
     attributes = {
-        "code.file.path": _text(record.pathname),
-        "code.function.name": _text(record.funcName),
-        "code.line.number": record.lineno,
+        names.CODE_FILE_PATH: _text(record.pathname),
+        names.CODE_FUNCTION_NAME: _text(record.funcName),
+        names.CODE_LINE_NUMBER: record.lineno,
     }
     attributes |= {_text(name): any_value(value) for name, value in details(record).items()}
     ids = {"trace_id": format_trace_id(found.trace_id or 0), "span_id": format_span_id(found.span_id or 0)}
