@@ -7,15 +7,12 @@ import os
 import subprocess
 import sys
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-needs_package = pytest.mark.skipif(
-    find_spec("opentelemetry.configuration") is None,
-    reason="opentelemetry-configuration needs opentelemetry-sdk 1.44",
-)
+pytestmark = pytest.mark.once
+
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 
 TRACES = """
@@ -129,7 +126,6 @@ def lines(folder, signal):
     return [json.loads(line) for line in (Path(folder) / f"{signal}.jsonl").read_text().splitlines()]
 
 
-@needs_package
 def test_providers_are_as_the_file_says(ok):
     """Spans, metrics and the readings of the process go where the file says, from the resource it gives."""
     found = printed(ok("with codoperf_otel.configure('mine'): work()", SIMPLE, METRICS))
@@ -139,7 +135,6 @@ def test_providers_are_as_the_file_says(ok):
     assert found[0]["resource"]["attributes"]["service.name"] == "declared"
 
 
-@needs_package
 @pytest.mark.parametrize(("variable", "kind"), [("", "LeanSpan"), ("true", "LeanSpan"), ("false", "_Span")])
 def test_spans_are_lean_unless_switched_off(ok, variable, kind):
     """The switch holds for the file's providers as for those of `configure`."""
@@ -150,7 +145,6 @@ def test_spans_are_lean_unless_switched_off(ok, variable, kind):
     assert printed(ok(text, SIMPLE, CODOPERF_OTEL_LEAN_SPANS=variable))[0] == kind
 
 
-@needs_package
 def test_other_variables_do_not_count(ok):
     """Where the file says all, not even a wrong variable matters."""
     output = ok(
@@ -163,7 +157,6 @@ def test_other_variables_do_not_count(ok):
     assert list(names(printed(output))) == ["work"]
 
 
-@needs_package
 @pytest.mark.parametrize("sections", [[BATCH, METRICS], [METRICS], [BATCH], []])
 def test_arguments_add_to_the_file(ok, tmp_path, sections):
     """`file=` gets both signals, also one that the configuration file leaves out; variables add none."""
@@ -182,7 +175,6 @@ def test_arguments_add_to_the_file(ok, tmp_path, sections):
         ]["attributes"]
 
 
-@needs_package
 def test_a_wrong_variable_is_told_where_an_argument_needs_it(program):
     """What `endpoint=` adds heeds the OTLP variables."""
     done = program(
@@ -193,7 +185,6 @@ def test_a_wrong_variable_is_told_where_an_argument_needs_it(program):
     assert "ValueError: OTEL_EXPORTER_OTLP_COMPRESSION is 'zip'" in done.stderr
 
 
-@needs_package
 def test_the_handle_flushes_and_ends_all_three_providers(ok):
     """What batches hold is sent by `force_flush`, and by the end of the block."""
     text = """
@@ -216,7 +207,6 @@ work()
     assert [type(n) for n in found].count(set) == 2
 
 
-@needs_package
 def test_log_records_go_where_the_file_says(ok):
     """With `logs=True` the program's records reach the file's logger provider, each once."""
     text = """
@@ -228,7 +218,6 @@ with codoperf_otel.configure(logs=True):
     assert [record["body"] for record in records] == ["sold out"]
 
 
-@needs_package
 def test_the_end_waits_no_longer_than_it_may(program):
     """An endpoint that refuses does not hold the program up past `shutdown_timeout`."""
     done = program(
@@ -238,7 +227,6 @@ def test_the_end_waits_no_longer_than_it_may(program):
     assert time.time() - float(done.stdout) < 5  # the SDK alone takes 13 s and more
 
 
-@needs_package
 @needs_fork
 def test_a_forked_child_sends_its_own_spans(program):
     """Each span leaves once, from the process that made it."""
@@ -257,13 +245,11 @@ if pid:
     assert sorted(names(printed(done.stdout))) == ["child", "parent", "work"]
 
 
-@needs_package
 def test_a_second_call_gives_the_same_handle(ok):
     """The file is applied once."""
     assert ok("print(codoperf_otel.configure() is codoperf_otel.configure())", SIMPLE) == "True\n"
 
 
-@needs_package
 def test_providers_that_are_there_stay(ok):
     """Under `opentelemetry-instrument` the file was applied already; nothing is set over it."""
     text = """
@@ -276,7 +262,6 @@ print(trace.get_tracer_provider() is theirs)
     assert ok(text, SIMPLE) == "True\n"
 
 
-@needs_package
 def test_a_file_that_disables_the_sdk(program, tmp_path):
     """Nothing is set up, not even what arguments ask for; OpenTelemetry says so in a line."""
     done = program(
@@ -317,7 +302,6 @@ print(type(trace.get_tracer_provider()).__name__)
     assert provider == "ProxyTracerProvider"
 
 
-@needs_package
 def test_a_missing_exporter_is_named(ok):
     """What the file asks for and is not installed is an ImportError that says how to install it."""
     text = """
@@ -330,7 +314,6 @@ except ImportError as error: print(error)
     assert "pip install opentelemetry-exporter-otlp-proto-http" in message
 
 
-@needs_package
 @pytest.mark.parametrize(
     ("name", "text", "reason"),
     [
@@ -378,7 +361,6 @@ instrumentation/development:
 GOODS = "def price(): return 1\ndef tax(): return 2\ndef total(): return price() + tax()\n"
 
 
-@needs_package
 def test_patterns_of_the_file(ok, tmp_path):
     """The file's section of this package says what is monitored."""
     (tmp_path / "goods.py").write_text(GOODS)
@@ -389,7 +371,6 @@ def test_patterns_of_the_file(ok, tmp_path):
     assert list(names(printed(output))) == ["goods.price", "goods.total"]
 
 
-@needs_package
 @pytest.mark.parametrize(
     ("monitor", "message"), [("['a/b']", "monitor='a/b': allowed are"), ("['a']\n      more: 1", "'more'")]
 )
@@ -400,7 +381,6 @@ def test_a_wrong_pattern_of_the_file_is_logged(program, monitor, message):
     assert "Failed to instrument 'codoperf_otel' via declarative config" in done.stderr
 
 
-@needs_package
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
@@ -421,7 +401,6 @@ def test_codoperf_run(tmp_path, options, expected):
     assert list(names(printed(done.stdout))) == expected
 
 
-@needs_package
 def test_codoperf_run_with_a_wrong_file(tmp_path):
     """The last line says what is wrong, the status is 2, and the program does not run."""
     (tmp_path / "shop.py").write_text("print('ran')")

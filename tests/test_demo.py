@@ -31,6 +31,8 @@ from codoperf_otel import CacheManager, _telemetry
 from codoperf_otel.demo import Review, complexity, linting, notes, repeats, review, similarity, sources
 from codoperf_otel.demo.sources import SurveyError, UndecodableError
 
+pytestmark = pytest.mark.once
+
 ASYNCIO = Path(asyncio.__file__).parent
 
 BRANCHES = """
