@@ -10,14 +10,14 @@ import re
 import socket
 import subprocess
 import sys
-import threading
 import time
 from base64 import b64decode
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import grpc
 import pytest
+from endpoints import serve_requests
 from google.protobuf.json_format import MessageToDict
 from opentelemetry import trace
 from opentelemetry._logs import LogRecord, SeverityNumber
@@ -118,16 +118,7 @@ def serve_http(receiver):
         def log_message(self, *_):
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-
-    def stop():
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    return server.server_port, stop
+    return serve_requests(Handler)
 
 
 def serve_grpc(receiver):

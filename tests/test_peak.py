@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -125,6 +126,114 @@ def test_nested_windows_have_their_own_peaks():
     )
     for seen, used in zip(map(int, peaks), (80, 40, 160, 20, 160), strict=True):
         assert used - 5 <= seen <= used + 10
+
+
+SEVERAL_WINDOWS = """
+import mmap
+def fill():
+    mmap.mmap(-1, 40 * MIB, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x8000).close()  # MAP_POPULATE
+outer = peak.open_window()
+for act in (fill, bool, lambda: use(80), bool, fill):
+    inner = peak.open_window()
+    act()
+    print(rise(inner.close()))
+print(rise(outer.close()))
+"""
+
+
+@pytest.mark.parametrize("parent_mib", [0, 400])
+def test_each_of_several_windows_has_its_own_peak(parent_mib):
+    """Quiet windows and pages filled in one go are told apart, whatever the spawning parent once had."""
+    peaks = run(
+        f"""
+        import subprocess
+        use({parent_mib})
+        code = {PRELUDE + SEVERAL_WINDOWS!r}
+        print(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+        """
+    )
+    for seen, used in zip(map(int, peaks), (40, 0, 80, 0, 40, 80), strict=True):
+        assert used - 5 <= seen <= used + 10
+
+
+def test_memory_freed_between_windows_is_in_no_later_peak():
+    """A mark above what a window starts with is reset, though no page was touched since it was seen."""
+    run(
+        """
+        kept = bytearray(60 * MIB)
+        peak.open_window().close()
+        del kept
+        reading = peak.open_window().close()
+        assert reading.peak < reading.start + 10 * MIB
+        assert peak._mark._marks.noted == 0
+        """
+    )
+
+
+def test_the_mark_is_left_alone_where_no_memory_moved():
+    """Quiet windows one after another share a reset."""
+    run(
+        """
+        class Counted(peak.ResetMark):
+            resets = 0
+            def _reset(self):
+                Counted.resets += 1
+                super()._reset()
+        peak._mark = Counted()
+        for _ in range(1000):
+            peak.open_window().close()
+        assert 1 <= Counted.resets < 100, Counted.resets
+        """
+    )
+
+
+def test_what_rises_while_a_reset_is_prepared_is_in_the_open_windows_peak(monkeypatch):
+    """Memory that another thread uses and frees just before a reset counts for the windows open."""
+
+    class Slow(KeptFile):
+        def descriptor(self) -> int:
+            bytearray(60 * MIB)
+            return super().descriptor()
+
+    monkeypatch.setattr(peak, "_mark", None)
+    window = peak.open_window()
+    monkeypatch.setattr(peak, "_clear_refs", Slow("/proc/self/clear_refs", os.O_WRONLY))
+    monkeypatch.setattr(peak._mark, "_faults", -1)
+    peak.open_window().close()
+    reading = window.close()
+    assert reading.peak - reading.start > 55 * MIB
+
+
+@pytest.mark.parametrize("resets", ["true", "false"])
+def test_a_window_tells_the_cpu_time_of_the_process(resets):
+    """The CPU seconds of all threads between beginning and end; a forked child does not know them."""
+    run(
+        """
+        import time
+        def spin():
+            end = time.thread_time() + 0.05
+            while time.thread_time() < end:
+                pass
+        window = peak.open_window()
+        assert window.cpu_seconds is None
+        began = time.process_time()
+        spin()
+        thread = threading.Thread(target=spin)
+        thread.start()
+        thread.join()
+        spent = time.process_time() - began
+        window.close()
+        assert 0.1 <= spent <= window.cpu_seconds + 1e-5 < spent + 0.02
+        window = peak.open_window()
+        pid = os.fork()
+        if pid == 0:
+            window.close()
+            assert window.cpu_seconds is None
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        """,
+        CODOPERF_OTEL_CLEAR_REFS=resets,
+    )
 
 
 def test_reading_an_open_window_changes_nothing():

@@ -16,7 +16,7 @@ class KeptFile:
     """A file kept open by its descriptor; a forked child opens its own.
 
     A program may close every descriptor it has, as daemons do, and another file may then bear our
-    number: before a write, and after a read that makes no sense, the descriptor is looked at.
+    number: before a write, and after a read that makes no sense, ours is asked for by `descriptor`.
     """
 
     __slots__ = ("_descriptor", "_flags", "_identity", "_lock", "_path")
@@ -42,18 +42,10 @@ class KeptFile:
         try:
             return parse(os.pread(self._descriptor, size, 0))
         except (OSError, ValueError, IndexError):
-            return parse(os.pread(self._ours(), size, 0))
+            return parse(os.pread(self.descriptor(), size, 0))
 
-    def write(self, data: bytes) -> None:
-        """Write `data` in one call.
-
-        Raises:
-            OSError: the file cannot be written here.
-        """
-        os.write(self._ours(), data)
-
-    def _ours(self) -> int:
-        """The descriptor, opened anew unless it still names our file."""
+    def descriptor(self) -> int:
+        """The file's descriptor, opened anew unless it still names our file. Raises OSError."""
         if self._is_ours():
             return self._descriptor
         with self._lock:

@@ -18,7 +18,7 @@ from codoperf_otel._readings import memory
 from codoperf_otel._readings.kept_file import KeptFile
 
 if sys.platform != "win32":
-    import resource
+    from resource import RUSAGE_SELF, getrusage, struct_rusage
 
 if TYPE_CHECKING:
     from codoperf_otel._readings.sampled_mark import SampledMark
@@ -28,6 +28,9 @@ log = logging.getLogger("codoperf_otel.readings")
 Source = Literal["kernel", "sampled"]
 
 SETTING = "CODOPERF_OTEL_CLEAR_REFS"
+
+Reading = tuple[int | None, int, Source, float]
+"""Resident memory, its highest value and how that is known; CPU time of the process, in seconds."""
 
 _RESET = b"5"
 _KIB = 1024
@@ -87,86 +90,98 @@ class ResetMark:
         # reentrant: a signal handler may open a window while this thread does
         self._lock = RLock()
         self._marks = Marks()
-        self._open: list[None] = []
-        _clear_refs.write(_RESET)
+        self._open = 0
+        os.write(_clear_refs.descriptor(), _RESET)
         # `ru_maxrss` never falls below what the program had that became this one by exec: our own mark it is
         # only above the lowest value it was ever seen to have
-        self._lowest = _usage().ru_maxrss
-        # memory grows by page faults only: as long as their number is this one, so is the mark
-        self._faults, self._known = -1, 0
+        self._lowest = getrusage(RUSAGE_SELF).ru_maxrss
+        # memory grows by page faults only: while they are as many as here, the mark is not above `_known`
+        self._known = self._faults = -1
 
     def open(self) -> Window | None:
         """Begin a window; None where resident memory is not told. Raises OSError."""
-        usage = _usage()  # before the memory is read: what grows in between is a fault more
+        usage = getrusage(RUSAGE_SELF)  # before the memory: what grows in between is one fault more
         start = memory.rss()
         if start is None:
             return None
+        faults = usage.ru_minflt + usage.ru_majflt
         with self._lock:
-            if usage.ru_minflt + usage.ru_majflt != self._faults or self._known > start:
-                self._reset(usage, start)
-            self._open.append(None)
-            return Window(start, self, self._marks.noted)
+            if faults != self._faults or self._known > start:
+                self._reset()
+                self._known, self._faults = start, faults
+            self._open += 1
+            return Window(self, self._marks.noted, start, usage.ru_utime + usage.ru_stime)
 
-    def _reset(self, usage: resource.struct_rusage, resident: int) -> None:
+    def _reset(self) -> None:
         if self._open:
-            self._marks.note(self._mark(usage))
+            self._highest(getrusage(RUSAGE_SELF))  # what this reads from a file is known below
+        descriptor = _clear_refs.descriptor()
+        if self._open:  # next to the reset: no other thread's memory may rise and fall in between
+            self._marks.note(self._highest(getrusage(RUSAGE_SELF)))
         else:
             self._marks = Marks()
-        _clear_refs.write(_RESET)
-        self._faults, self._known = usage.ru_minflt + usage.ru_majflt, resident
+        os.write(descriptor, _RESET)
 
-    def read(self, moment: int) -> tuple[int | None, int, Source]:
-        """Resident memory now, the highest value since the window's beginning, and how it is known."""
-        usage = _usage()
+    def read(self, moment: int, closing: int) -> Reading:
+        """What is so now, and since the window's beginning; `closing` is 1 at its end, else 0.
+
+        Raises OSError.
+        """
+        usage = getrusage(RUSAGE_SELF)
         now = memory.rss()
         with self._lock:
-            mark = self._mark(usage)
-            return now, max(self._marks.since(moment), mark), "kernel"
+            self._open -= closing
+            highest = self._highest(usage)
+            if self._marks.noted > moment:
+                highest = max(highest, self._marks.since(moment))
+        return now, highest, "kernel", usage.ru_utime + usage.ru_stime
 
-    def close(self) -> None:
-        """End a window."""
-        self._open.pop()
-
-    def _mark(self, usage: resource.struct_rusage) -> int:
-        if usage.ru_maxrss > self._lowest:
-            return usage.ru_maxrss * _KIB
-        self._lowest = usage.ru_maxrss
+    def _highest(self, usage: struct_rusage) -> int:
+        """The mark, or what it is known not to be above."""
+        max_rss = usage.ru_maxrss
+        if max_rss > self._lowest:
+            return max_rss * _KIB
+        self._lowest = max_rss
         faults = usage.ru_minflt + usage.ru_majflt
         if faults != self._faults:
-            self._faults, self._known = faults, _vm_hwm()
+            self._known, self._faults = _vm_hwm(), faults
         return self._known
 
 
 class Window:
-    """A span of time whose peak memory is asked for."""
+    """A span of time whose peak memory is asked for.
 
-    __slots__ = ("_beginning", "_generation", "_mark", "_start")
+    ``cpu_seconds`` is the CPU time that the process took in it, up to the last look; None before one.
+    """
 
-    def __init__(self, start: int, mark: ResetMark | SampledMark, beginning: int) -> None:
-        self._start = start
+    __slots__ = ("_began", "_generation", "_mark", "_moment", "_start", "cpu_seconds")
+
+    def __init__(self, mark: ResetMark | SampledMark, moment: int, start: int, cpu: float) -> None:
         self._mark = mark
-        self._beginning = beginning
+        self._moment = moment
+        self._start = start
+        self._began = cpu
         self._generation = _context.generation
+        self.cpu_seconds: float | None = None
 
     def current(self) -> int | None:
         """The highest resident memory up to now, in bytes; changes nothing."""
-        return self._read().peak
+        return self._read(0).peak
 
     def close(self) -> Peak:
         """End the window. A forked child does not know the peak of a window that its parent opened."""
-        reading = self._read()
-        if self._generation == _context.generation:
-            self._mark.close()
-        return reading
+        return self._read(1)
 
-    def _read(self) -> Peak:
+    def _read(self, closing: int) -> Peak:
+        start = self._start
         if self._generation != _context.generation:
-            return Peak(self._start, memory.rss(), None, None)
+            return Peak(start, memory.rss(), None, None)
         try:
-            now, highest, source = self._mark.read(self._beginning)
+            now, highest, source, cpu = self._mark.read(self._moment, closing)
         except _UNREADABLE:
-            return Peak(self._start, memory.rss(), None, None)
-        return Peak(self._start, now, max(self._start, now or 0, highest), source)
+            return Peak(start, memory.rss(), None, None)
+        self.cpu_seconds = cpu - self._began
+        return Peak(start, now, max(start, now or 0, highest), source)
 
 
 def open_window() -> Window | None:
@@ -211,10 +226,6 @@ def _may_reset() -> bool:
     if value not in {"", "true", "false"}:
         log.warning("%s=%s is ignored: allowed are true and false", SETTING, value)
     return value != "false"
-
-
-def _usage() -> resource.struct_rusage:
-    return resource.getrusage(resource.RUSAGE_SELF)
 
 
 def _vm_hwm() -> int:

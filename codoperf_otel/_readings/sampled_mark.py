@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from threading import RLock
+from time import process_time
 
 from codoperf_otel._readings import memory, sampler
-from codoperf_otel._readings.peak import Marks, Source, Window, readable_vm_hwm
+from codoperf_otel._readings.peak import Marks, Reading, Source, Window, readable_vm_hwm
 
 INTERVAL = 0.01
 """Seconds between samples; they take 1 % of a CPU while a window is open."""
@@ -36,19 +37,16 @@ class SampledMark:
             self._note_rise()
             self._open += 1
             sampler.shared.subscribe(self._sample, INTERVAL)
-            return Window(start, self, self._marks.noted)
+            return Window(self, self._marks.noted, start, process_time())
 
-    def read(self, moment: int) -> tuple[int | None, int, Source]:
-        """Resident memory now, the highest known since the window's beginning, and how it is known."""
+    def read(self, moment: int, closing: int) -> Reading:
+        """What is so now, and since the window's beginning; `closing` is 1 at its end, else 0."""
         now = memory.rss()
         with self._lock:
+            self._open -= closing
             self._note_rise()
-            return now, self._marks.since(moment), "kernel" if self._rose > moment else "sampled"
-
-    def close(self) -> None:
-        """End a window."""
-        with self._lock:
-            self._open -= 1
+            source: Source = "kernel" if self._rose > moment else "sampled"
+            return now, self._marks.since(moment), source, process_time()
 
     def _note_rise(self) -> None:
         mark = readable_vm_hwm()
