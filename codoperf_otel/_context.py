@@ -65,6 +65,10 @@ class Record:
         "yielded",
     )
 
+    started: int
+    entered: int
+    outer: Record | Loan | None
+
     def __init__(
         self, cell: Cell, parent: Record | None, agent: str | None, around: Context, started_at: int
     ) -> None:
@@ -81,11 +85,10 @@ class Record:
         self.process_ns: int | None = None
         self.context: Context | None = None
         self.driver: Record | Loan | None = None
-        self.outer: Record | Loan | None = None
         self.inner: Record | Loan | None = None
         self.cpu_ns: int | None = 0
         self.ended = self.lends = False
-        self.self_ns = self.started = self.entered = self.left = 0
+        self.self_ns = self.left = 0
         self.suspended_ns = self.yielded = self.lent_self_ns = self.lent_cpu_ns = 0
 
     def take(self, loan: Loan, cpu_ns: int) -> None:

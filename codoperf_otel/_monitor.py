@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from codoperf_otel._readings import memory as _memory
+from codoperf_otel._statistics import BATCH
 from codoperf_otel._summary import Entry, Statistics
 
 if TYPE_CHECKING:
@@ -82,7 +83,10 @@ class PerformanceMonitor:
 
     def take(self, entry: Entry) -> None:
         """Count a finished call."""
-        self._statistics.append(entry)
+        log = self._statistics.log
+        log.append(entry)
+        if len(log) >= BATCH:
+            self._statistics.fold()
         if self.log_file is not None:
             self._write(self.log_file, entry)
 

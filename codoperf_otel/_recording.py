@@ -86,7 +86,12 @@ def finish(site: Site, record: Record, error: BaseException | None = None) -> No
         failure = error if error is not None and is_failure(error) else None
         ended = record.left
         wall = ended - record.started
-        _settle(site, record, wall, failure)
+        record.cell.active.pop()
+        if record.lends:
+            _take_loans(record)
+        record.ended = True
+        if site.min_span_ns and (wall >= site.min_span_ns or failure is not None):
+            _start_late_span(site, record)
         taken = _close_window(record, wall) if record.window is not None else None
         span = record.span
         if span is not INVALID_SPAN and span.is_recording():
@@ -105,17 +110,7 @@ def finish(site: Site, record: Record, error: BaseException | None = None) -> No
         log.warning("the end of %s is not recorded", site.span_name, exc_info=True, extra=fields)
 
 
-def _settle(site: Site, record: Record, wall: int, failure: BaseException | None) -> None:
-    """Close the record: nothing is added to it from now on."""
-    record.cell.active.pop()
-    if record.lends:
-        _take_loans(record)
-    record.ended = True
-    if site.min_span_ns and (wall >= site.min_span_ns or failure is not None):
-        _make_late_span(site, record)
-
-
-def _make_late_span(site: Site, record: Record) -> None:
+def _start_late_span(site: Site, record: Record) -> None:
     if not record.outer_context.get(_SUPPRESSED):
         attributes = (site.places.get(record.agent) or site.add_place(record.agent)).attributes
         record.span = span = _start_span(site, record.outer_context, attributes, record.started_at)

@@ -13,8 +13,6 @@ from threading import Lock
 from typing import Any, cast
 from weakref import WeakSet
 
-from codoperf_otel._statistics import BATCH
-
 _HIGH_HALF = slice(1, None, 2) if sys.byteorder == "little" else slice(0, None, 2)
 
 
@@ -121,7 +119,7 @@ def _middle(bucket: int) -> float:
 
 
 class Statistics:
-    """The summaries of one monitor. `append` is all that a call does; everything else folds first."""
+    """The summaries of one monitor. A call appends to `log`; everything else folds that first."""
 
     def __init__(self, newest: int) -> None:
         self._limit = newest
@@ -131,21 +129,18 @@ class Statistics:
     def reset(self) -> None:
         """Begin anew, as a forked child does; the lock may have been held by a thread that is gone."""
         self._lock = Lock()
-        self._log: list[Entry] = []
+        self.log: list[Entry] = []
         self._summaries: dict[str, Summary] = {}
         self._newest: deque[Entry] = deque(maxlen=self._limit)
 
-    def append(self, entry: Entry) -> None:
-        """Count one finished call."""
-        log = self._log
-        log.append(entry)
-        if len(log) >= BATCH:
-            with self._lock:
-                self._fold()
+    def fold(self) -> None:
+        """Take the log in: to be called when it has `BATCH` entries."""
+        with self._lock:
+            self._fold()
 
     def _fold(self) -> None:
-        entries = self._log[:]
-        del self._log[: len(entries)]
+        entries = self.log[:]
+        del self.log[: len(entries)]
         self._newest.extend(entries)
         by_name: defaultdict[str, list[Entry]] = defaultdict(list)
         for entry in entries:
