@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import cache
 from time import perf_counter_ns, process_time_ns, time_ns
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY as _SUPPRESSED
@@ -69,13 +71,19 @@ def _start_span(site: Site, around: Context, attributes: Attributes, started_at:
         return INVALID_SPAN
 
 
-def _open_window(record: Record) -> None:
+@cache
+def _peak() -> ModuleType:
     from codoperf_otel._readings import peak  # not at the top: only operations need it
 
-    record.process_ns = process_time_ns()
-    record.window = peak.open_window()
-    if record.window is not None:
-        record.cell.windows.add(record.window)
+    return peak
+
+
+def _open_window(record: Record) -> None:
+    record.window = window = _peak().open_window()
+    if window is None:  # no memory is told here, but CPU time is
+        record.process_ns = process_time_ns()
+    else:
+        record.cell.windows.add(window)
 
 
 def finish(site: Site, record: Record, error: BaseException | None = None) -> None:
@@ -166,7 +174,7 @@ def _describe(
 ) -> None:
     """Say on the span what the call took and how it ended."""
     span = record.span
-    measured: Attributes = {}
+    measured = _telemetry.CleanAttributes()
     if record.cpu_ns is not None:
         measured[names.CPU_TIME] = record.cpu_ns / 1e9
         if record.self_ns != record.cpu_ns:
@@ -175,10 +183,10 @@ def _describe(
         measured[names.SUSPENDED_TIME] = record.suspended_ns / 1e9
     if record.yielded:
         measured[names.YIELDED_COUNT] = record.yielded
-    if record.process_ns is not None:
-        measured[names.PROCESS_CPU_TIME_SPENT] = (process_time_ns() - record.process_ns) / 1e9
     if taken is not None:
-        measured.update(_memory(taken))
+        _describe_process(measured, record, taken)
+    elif record.process_ns is not None:
+        measured[names.PROCESS_CPU_TIME_SPENT] = (process_time_ns() - record.process_ns) / 1e9
     span.set_attributes(measured)
     if failure is not None:
         _telemetry.record_error(span, failure)
@@ -186,14 +194,15 @@ def _describe(
         span.set_attribute(names.OUTCOME, outcome)
 
 
-def _memory(reading: Peak) -> Attributes:
-    return {
-        name: value
-        for name, value in (
-            (names.PROCESS_MEMORY_START, reading.start),
-            (names.PROCESS_MEMORY_END, reading.end),
-            (names.PROCESS_MEMORY_PEAK, reading.peak),
-            (names.PROCESS_MEMORY_PEAK_SOURCE, reading.source),
-        )
-        if value is not None
-    }
+def _describe_process(measured: Attributes, record: Record, taken: Peak) -> None:
+    """Say what the process used."""
+    cpu = record.window.cpu_seconds
+    if cpu is not None:
+        measured[names.PROCESS_CPU_TIME_SPENT] = cpu
+    start, end, peak, source = taken
+    measured[names.PROCESS_MEMORY_START] = start
+    if end is not None:
+        measured[names.PROCESS_MEMORY_END] = end
+    if peak is not None:
+        measured[names.PROCESS_MEMORY_PEAK] = peak
+        measured[names.PROCESS_MEMORY_PEAK_SOURCE] = source

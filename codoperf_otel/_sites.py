@@ -122,7 +122,7 @@ class Site:
         measured = self.duration_attributes
         if measured is not None:
             measured = with_agent(measured, agent)
-        attributes = _telemetry.constants(with_agent(self.attributes, agent))
+        attributes = _telemetry.cleaned(with_agent(self.attributes, agent))
         made = Place(cell(self.family, self.cell_name, agent, measured), attributes)
         if len(self.places) < MAX_PLACES:
             self.places[agent] = made

@@ -64,6 +64,7 @@ class Cell:
 
     __slots__ = (
         "_cpu_ns",
+        "_ended",
         "_errors",
         "_log",
         "_offered",
@@ -89,6 +90,7 @@ class Cell:
         self.lock = Lock()
         self.active: list[None] = []
         self.windows: set[Window] = set()
+        self._ended: list[tuple[int, int]] = []
         self._peaks: deque[tuple[int, int]] = deque()
         self._recording = Lock()
         self._pending: deque[Duration] = deque()
@@ -167,20 +169,29 @@ class Cell:
         """Take in the highest memory of a window that ended at `ended_ns` of the performance counter."""
         self.windows.discard(window)
         if peak is not None:
-            with self.lock:
-                while self._peaks and self._peaks[-1][1] <= peak:
-                    self._peaks.pop()
-                self._peaks.append((ended_ns, peak))
+            self._ended.append((ended_ns, peak))
+            if len(self._ended) >= BATCH:
+                with self.lock:
+                    self._fold_peaks()
 
     def memory_peak(self) -> int | None:
         """The highest memory of the windows open now or ended within a minute, in bytes."""
         oldest = perf_counter_ns() - RECENT_NS
         with self.lock:
+            self._fold_peaks()
             while self._peaks and self._peaks[0][0] < oldest:
                 self._peaks.popleft()
             ended = [peak for _, peak in self._peaks]
         running = [window.current() for window in list(self.windows)]
         return max((peak for peak in ended + running if peak is not None), default=None)
+
+    def _fold_peaks(self) -> None:
+        count = len(self._ended)
+        for ended_ns, peak in self._ended[:count]:
+            while self._peaks and self._peaks[-1][1] <= peak:
+                self._peaks.pop()
+            self._peaks.append((ended_ns, peak))
+        del self._ended[:count]
 
     def _fold(self) -> None:
         with self.lock:

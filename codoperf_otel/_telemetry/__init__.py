@@ -1,7 +1,7 @@
 """The only room that holds OpenTelemetry instruments; everything above it asks here."""
 
 from codoperf_otel._telemetry import names
-from codoperf_otel._telemetry.attributes import SCALARS, Constants, constants
+from codoperf_otel._telemetry.attributes import SCALARS, CleanAttributes, cleaned
 from codoperf_otel._telemetry.binding import (
     Binding,
     activate,
@@ -17,12 +17,12 @@ from codoperf_otel._telemetry.spans import add_event, record_error
 __all__ = [
     "SCALARS",
     "Binding",
-    "Constants",
+    "CleanAttributes",
     "activate",
     "active",
     "add_event",
     "bind",
-    "constants",
+    "cleaned",
     "error_type",
     "names",
     "observe",

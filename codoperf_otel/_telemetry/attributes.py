@@ -1,4 +1,4 @@
-"""Attributes that are the same at every call."""
+"""Attributes that are known to need no cleaning."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 SCALARS = frozenset({str, int, float, bool})
 
 
-class Constants(dict[str, Any]):
-    """Attributes that need no cleaning: names to strings, numbers and truth values. Never changed."""
+class CleanAttributes(dict[str, Any]):
+    """Names to strings, numbers and truth values: an SDK would keep each as it is."""
 
 
-def constants(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """The attributes as `Constants` if they are such, else as they are.
+def cleaned(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes as `CleanAttributes` if they are such, else as they are.
 
-    >>> type(constants({"rows": 3})).__name__, type(constants({"rows": [3]})).__name__
-    ('Constants', 'dict')
+    >>> type(cleaned({"rows": 3})).__name__, type(cleaned({"rows": [3]})).__name__
+    ('CleanAttributes', 'dict')
     """
     clean = all(type(name) is str and name and type(value) in SCALARS for name, value in attributes.items())
-    return Constants(attributes) if clean else dict(attributes)
+    return CleanAttributes(attributes) if clean else dict(attributes)

@@ -12,7 +12,7 @@ from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import Link, SpanContext
 from opentelemetry.util.types import Attributes
 
-from codoperf_otel._telemetry import SCALARS, Constants
+from codoperf_otel._telemetry import SCALARS, CleanAttributes
 
 Values = dict[str, Any] | BoundedAttributes
 Items: TypeAlias = "BoundedList[Any] | tuple[()]"
@@ -39,13 +39,16 @@ class Bounds:
 
     def first(self, attributes: Mapping[str, Any]) -> Values:
         """The attributes that a span starts with."""
-        if type(attributes) is Constants and len(attributes) <= self._room:
+        if type(attributes) is CleanAttributes and len(attributes) <= self._room:
             return dict(attributes)
         return self.add({}, attributes)
 
     def add(self, values: Values, attributes: Mapping[str, Any]) -> Values:
         """`values` with `attributes` set in them."""
         if type(values) is dict and len(values) + len(attributes) <= self._room:
+            if type(attributes) is CleanAttributes and values.keys().isdisjoint(attributes):
+                values.update(attributes)
+                return values
             for key, value in attributes.items():
                 if type(value) not in SCALARS or type(key) is not str or not key:
                     break
