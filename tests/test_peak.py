@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codoperf_otel._readings import peak
+from codoperf_otel._readings import memory, peak
 from codoperf_otel._readings.kept_file import KeptFile
 from codoperf_otel._readings.sampled_mark import SampledMark
 
@@ -176,9 +176,9 @@ def test_the_mark_is_left_alone_where_no_memory_moved():
         """
         class Counted(peak.ResetMark):
             resets = 0
-            def _reset(self):
+            def _reset(self, seen):
                 Counted.resets += 1
-                super()._reset()
+                super()._reset(seen)
         peak._mark = Counted()
         for _ in range(1000):
             peak.open_window().close()
@@ -251,6 +251,19 @@ def test_reading_an_open_window_changes_nothing():
         assert window.close().peak == early
         """
     )
+
+
+def test_what_one_window_sees_above_the_mark_is_in_those_around_it(monkeypatch):
+    """Where the kernel tells more memory than its mark, at a start or an end, no outer peak is below it."""
+    real = memory.rss
+    outer = peak.open_window()
+    for more in ((0, 1 << 20), (2 << 20, 0)):
+        added = iter(more)
+        monkeypatch.setattr(memory, "rss", lambda added=added: real() + next(added))
+        inner = peak.open_window().close()
+        monkeypatch.setattr(memory, "rss", real)
+        assert outer.current() >= inner.peak >= real() + max(more) - (512 << 10)
+    assert outer.close().peak >= inner.peak
 
 
 def test_peak_is_at_least_start_and_end():

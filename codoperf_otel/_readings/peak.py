@@ -107,17 +107,24 @@ class ResetMark:
         faults = usage.ru_minflt + usage.ru_majflt
         with self._lock:
             if faults != self._faults or self._known > start:
-                self._reset()
+                self._reset(start)
                 self._known, self._faults = start, faults
+            elif start > self._known:
+                self._see(start)
             self._open += 1
             return Window(self, self._marks.noted, start, usage.ru_utime + usage.ru_stime)
 
-    def _reset(self) -> None:
+    def _see(self, seen: int) -> None:
+        """Let open windows know of memory above the mark: the kernel rounds the two in ways of their own."""
+        if self._open:
+            self._marks.note(seen)
+
+    def _reset(self, seen: int) -> None:
         if self._open:
             self._highest(getrusage(RUSAGE_SELF))  # what this reads from a file is known below
         descriptor = _clear_refs.descriptor()
         if self._open:  # next to the reset: no other thread's memory may rise and fall in between
-            self._marks.note(self._highest(getrusage(RUSAGE_SELF)))
+            self._marks.note(max(seen, self._highest(getrusage(RUSAGE_SELF))))
         else:
             self._marks = Marks()
         os.write(descriptor, _RESET)
@@ -132,6 +139,9 @@ class ResetMark:
         with self._lock:
             self._open -= closing
             highest = self._highest(usage)
+            if now is not None and now > highest:
+                self._see(now)
+                highest = now
             if self._marks.noted > moment:
                 highest = max(highest, self._marks.since(moment))
         return now, highest, "kernel", usage.ru_utime + usage.ru_stime
