@@ -421,3 +421,21 @@ def run_shop(folder, *options, **variables):
         timeout=60,
         check=False,
     )
+
+
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "not declared"])
+def test_log_records_go_where_the_file_and_the_arguments_say(ok, tmp_path, declared):
+    """With logs=True records go through the file's logger provider, where it has one, and to file=."""
+    output = ok(
+        """
+with codoperf_otel.configure(logs=True, file="telemetry"):
+    logging.getLogger("app").addHandler(logging.NullHandler())
+    logging.getLogger("app").warning("one")
+""",
+        BATCH,
+        *([LOGS] if declared else []),
+    )
+    assert list(names(printed(output))) == (["one"] if declared else [])
+    (line,) = lines(tmp_path / "telemetry", "logs")
+    (record,) = line["resourceLogs"][0]["scopeLogs"][0]["logRecords"]
+    assert record["body"] == {"stringValue": "one"}
