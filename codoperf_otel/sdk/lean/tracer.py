@@ -12,7 +12,15 @@ from opentelemetry.sdk.trace import SpanLimits
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Decision
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, TraceFlags, get_current_span
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Link,
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    TraceFlags,
+    get_current_span,
+)
 from opentelemetry.util.types import Attributes
 
 from codoperf_otel.sdk.lean.bounds import Bounds
@@ -53,7 +61,8 @@ class LeanTracer(trace.Tracer):
         """Start a span, or one that does not record where the sampler says so."""
         stock = self.stock
         ids = stock.id_generator
-        parent: SpanContext | None = get_current_span(context).get_span_context()
+        around = get_current_span(context)
+        parent: SpanContext | None = None if around is INVALID_SPAN else around.get_span_context()
         if parent is not None and parent.is_valid:
             trace_id = parent.trace_id
             bits = parent.trace_flags & _RANDOM
