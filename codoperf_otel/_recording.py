@@ -39,7 +39,7 @@ def begin(site: Site, attributes: Mapping[str, Any] | None = None) -> Record:
             parent = parent.parent
     place = site.places.get(agent) or site.add_place(agent)
     record = Record(place.cell, parent, agent, around, time_ns())
-    if (not site.is_selective or _has_span(site)) and not around.get(_SUPPRESSED):
+    if not around.get(_SUPPRESSED) and (not site.is_selective or _has_span(site)):
         first = place.attributes if not attributes else {**place.attributes, **attributes}
         record.span = _start_span(site, around, first, record.started_at)
     # without a span there is nothing to be the parent of; an agent must still be found by what it calls

@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from codoperf_otel import _telemetry
+from codoperf_otel._readings import sampler
 
 # a shell that starts this in the background has SIGINT ignored; the programs of tests that send it need it
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -75,6 +76,16 @@ def telemetry() -> Iterator[Telemetry]:
     _telemetry.bind()
     bound.tracer_provider.shutdown()
     bound.meter_provider.shutdown()
+
+
+@pytest.fixture
+def idle(monkeypatch: pytest.MonkeyPatch) -> Iterator[sampler.Sampler]:
+    """The shared sampler, for which no time passes: it never calls anybody."""
+    never = sampler.Sampler(lambda: 0, lambda changed, seconds: changed.wait(10))
+    monkeypatch.setattr(sampler, "shared", never)
+    yield never
+    for subscriber in list(never._turns):
+        never.unsubscribe(subscriber)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from codoperf_otel._readings import memory, peak, sampled_mark, sampler
+from codoperf_otel._readings import memory, peak, sampled_mark
 from codoperf_otel._readings.kept_file import KeptFile
 from codoperf_otel._readings.sampled_mark import SampledMark
 from codoperf_otel._readings.sampler import Sampler
@@ -67,16 +67,6 @@ def time() -> Time:
 def virtual(time) -> Sampler:
     """A sampler whose waits take no time."""
     return Sampler(time.clock, time.wait)
-
-
-@pytest.fixture
-def idle(monkeypatch) -> Sampler:
-    """The shared sampler, for which no time passes: it never calls anybody."""
-    never = Sampler(lambda: 0, lambda changed, seconds: changed.wait(10))
-    monkeypatch.setattr(sampler, "shared", never)
-    yield never
-    for subscriber in list(never._turns):
-        never.unsubscribe(subscriber)
 
 
 def run(script: str, **environment: str) -> list[str]:

@@ -71,16 +71,6 @@ def steady(clock, monkeypatch) -> Clock:
 
 
 @pytest.fixture
-def idle(monkeypatch) -> Sampler:
-    """The shared sampler, for which no time passes."""
-    never = Sampler(lambda: 0, lambda changed, seconds: changed.wait(10))
-    monkeypatch.setattr(sampler, "shared", never)
-    yield never
-    for subscriber in list(never._turns):
-        never.unsubscribe(subscriber)
-
-
-@pytest.fixture
 def without_proc(monkeypatch):
     """A platform without ``/proc``."""
     monkeypatch.setattr(machine, "PROC", "/nowhere")

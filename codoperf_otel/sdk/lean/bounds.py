@@ -50,10 +50,9 @@ class Bounds:
                 values.update(attributes)
                 return values
             for key, value in attributes.items():
-                if type(value) not in SCALARS or type(key) is not str or not key:
+                if not _is_clean(key, value):
                     break
-                if key in values:
-                    del values[key]  # what is set again moves to the end
+                values.pop(key, None)  # what is set again moves to the end
                 values[key] = value
             else:
                 return values
