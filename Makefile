@@ -4,14 +4,17 @@ UV := .bootstrap/bin/uv
 SOURCES := pyproject.toml README.md $(shell find codoperf_otel _codoperf_otel_pytest.py -name '*.py' -o -name py.typed)
 OTHER_PYTHONS := 3.12 3.13 3.14
 STACK := .venv/bin/python collector-config/stack
-PYTEST := -P -m pytest
+PYTEST := -P -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
+# what is imported thousands of times is compiled once
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-unit test-stack test-lowest test-pythons check types stack up down bench lock dashboards clean
+.PHONY: help demo test soak test-unit test-stack test-lowest test-pythons check types stack up down bench lock dashboards clean
 
 help:
 	@echo 'make demo       run the example agent on real source code and see what it cost'
 	@echo 'make test       every check and test; builds the real stack once'
 	@echo 'make test-unit  the quick tests'
+	@echo 'make soak       the tests with heavy counts, in full'
 	@echo 'make up, down   start and stop Collector, Jaeger and Prometheus'
 	@echo 'make bench      the benchmarks'
 
@@ -28,13 +31,16 @@ check: .venv/.done
 	.venv/bin/pyright codoperf_otel tests/typing/api.py
 
 test-unit: .venv/.done
-	.venv/bin/python $(PYTEST) -q -m 'not stack and not wheel' $(ARGS)
+	.venv/bin/python $(PYTEST) -m 'not stack and not wheel' $(ARGS)
 
 test-stack: .venv/.done stack
-	.venv/bin/python $(PYTEST) -q $(ARGS)
+	.venv/bin/python $(PYTEST) $(ARGS)
 
 test-lowest: .venv-lowest/.done
-	.venv-lowest/bin/python $(PYTEST) -q -m 'not stack and not wheel and not once and not newest' $(ARGS)
+	.venv-lowest/bin/python $(PYTEST) -m 'not stack and not wheel and not once and not newest' $(ARGS)
+
+soak: .venv/.done
+	CODOPERF_OTEL_TEST_SCALE=1 .venv/bin/python $(PYTEST) $$(grep -lw scale tests/test_*.py) $(ARGS)
 
 # each Python found beside the one of .venv; pyenv's are found too
 test-pythons: .venv/.done
@@ -44,7 +50,7 @@ test-pythons: .venv/.done
 	    { echo "Python $$version is not on this machine"; continue; }; \
 	  echo "Python $$version"; \
 	  $(MAKE) --no-print-directory .venv-$$version/.done PYTHON_$$version=$$python && \
-	  .venv-$$version/bin/python $(PYTEST) -q -m 'not stack and not wheel and not once' $(ARGS) || exit 1; \
+	  .venv-$$version/bin/python $(PYTEST) -m 'not stack and not wheel and not once' $(ARGS) || exit 1; \
 	done
 
 stack: .venv/.done
