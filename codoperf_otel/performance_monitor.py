@@ -5,23 +5,22 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable
-from importlib.util import find_spec
-from typing import Any, ParamSpec, TypeVar, overload
+from types import CodeType
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from opentelemetry.trace import INVALID_SPAN, Span
 from opentelemetry.util.types import AttributeValue
 
-from codoperf_otel import _switches
-from codoperf_otel._calls import monitored
-from codoperf_otel._capture import Capture, Redact
-from codoperf_otel._context import current_record
-from codoperf_otel._monitor import PerformanceMetrics, PerformanceMonitor
-from codoperf_otel._monitor import global_monitor as _performance_monitor
-from codoperf_otel._scopes import Scope
-from codoperf_otel._sites import Report, Site, SpanRate
-from codoperf_otel._statistics import FUNCTION, OPERATION
+from codoperf_otel import _environment_variables as variables
+from codoperf_otel._calls.cells import FUNCTION
+from codoperf_otel._calls.context import current_call
+from codoperf_otel._calls.meters import MEMORY
+from codoperf_otel._calls.operation_sites import operation_site, tracked_site
+from codoperf_otel._calls.sites import Site, SpanRate
+from codoperf_otel._decorating import OperationScope, checked_name, decorated, names_of
+from codoperf_otel._statistics.monitor import PerformanceMonitor
+from codoperf_otel._statistics.monitor import global_monitor as _performance_monitor
 from codoperf_otel._telemetry import names
-from codoperf_otel.system_monitor import SystemMetrics, SystemMonitor, get_system_metrics
 
 __all__ = [
     "HAS_PSUTIL",
@@ -41,10 +40,15 @@ __all__ = [
     "track_resource_usage",
 ]
 
+if TYPE_CHECKING:
+    from codoperf_otel._calls.capture import Redact
+    from codoperf_otel._statistics.finished_calls import PerformanceMetrics
+    from codoperf_otel.system_monitor import SystemMetrics, SystemMonitor, get_system_metrics
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
-HAS_PSUTIL = find_spec("psutil") is not None
+HAS_PSUTIL: bool
 """Whether psutil can be found; it is not imported to find out."""
 
 
@@ -64,14 +68,19 @@ def monitor_performance(
 def monitor_performance(
     function_name: str | Callable[..., Any] | None = None,
     monitor: PerformanceMonitor | None = None,
-    **options: Any,
+    *,
+    memory: bool = False,
+    capture: Iterable[str] = (),
+    redact: Redact | None = None,
+    max_spans_per_second: float | None = None,
+    min_span_duration: float | None = None,
 ) -> Any:
     """Monitor every call of a function: a span, its duration, its CPU time, its statistics.
 
     Functions, coroutine functions, generator and async generator functions stay what they are; a class
     has its public methods monitored. The statistics are kept under `function_name`, else under the
     function's own name, by `monitor`, else by the global monitor; the span is named `function_name`,
-    else ``module.qualname``. With ``CODOPERF_OTEL_ENABLED=false`` the function itself is given back.
+    else ``module.qualname``. With ``CODOPERF_OTEL_ENABLED=false`` the function itself is returned.
 
     >>> @monitor_performance("area", capture=("width",))
     ... def area(width, height):
@@ -87,114 +96,139 @@ def monitor_performance(
         memory: the span also says what the process's memory was at start, end and highest.
         capture: parameters whose values go on the span, as ``codoperf.argument.{name}``, cut at 256
             characters; ``"return"`` is the result, ``codoperf.result``. None by default.
-        redact: called with the name and the value of what is captured; what it gives is shown instead.
+        redact: called with the name and the value of what is captured; what it returns is shown instead.
         max_spans_per_second: above this rate a call has no span; metrics and statistics stay exact.
+            0.5 is one span in two seconds.
         min_span_duration: seconds below which a call that succeeds has no span. The span is made
             afterwards, with its true start and end, so what the call itself calls has the nearest span
             outside for a parent: for functions that call nothing monitored. Such a call has no
             captured arguments.
 
     Raises:
-        TypeError: what is decorated is not callable.
+        TypeError: the name is no text; what is decorated is not callable.
         ValueError: an option, or the variable that stands for it, is wrong; the message names it, its
-            value and what is allowed.
+            value and what is allowed. The name is empty.
     """
-    if callable(function_name):
-        return _monitor(function_name, None, None)
-    if function_name is not None and not isinstance(function_name, str):
-        raise TypeError(f"monitor_performance takes a name or a function, not {function_name!r}")
-    return lambda func: _monitor(func, function_name, monitor, **options)
+    make_site = functools.partial(
+        _function_site,
+        monitor=monitor or _performance_monitor,
+        memory=memory,
+        capture=tuple(capture),
+        redact=redact,
+        max_spans_per_second=max_spans_per_second,
+        min_span_duration=min_span_duration,
+    )
+    if function_name is None:
+        return lambda func: _monitor(func, None, make_site)
+    if isinstance(function_name, str):
+        name = checked_name("monitor_performance", function_name)
+        return lambda func: _monitor(func, name, make_site)
+    return _monitor(function_name, None, make_site)
 
 
 profile_function = monitor_performance
 
 
-def _monitor(
-    func: Callable[P, R], name: str | None, monitor: PerformanceMonitor | None, **options: Any
-) -> Callable[P, R]:
-    def make_site(inner: Callable[..., Any]) -> Site:
-        given = f"{name}.{inner.__name__}" if name and isinstance(func, type) else name
-        return _function_site(inner, given, monitor, **options)
+def _monitor(func: Callable[P, R], name: str | None, make_site: Callable[..., Site]) -> Callable[P, R]:
+    def site_of(inner: Callable[..., Any]) -> Site:
+        return make_site(inner, f"{name}.{inner.__name__}" if name and isinstance(func, type) else name)
 
-    return _decorated(func, make_site)
-
-
-def _decorated(func: Callable[P, R], make_site: Callable[[Callable[..., Any]], Site]) -> Callable[P, R]:
-    if not callable(func) and not isinstance(func, classmethod | staticmethod):
-        raise TypeError(f"only a callable can be monitored, not {func!r}")
-    if not _switches.flag(_switches.ENABLED, default=True):
-        return func
-    return monitored(func, make_site)
+    return decorated("monitor_performance", func, site_of)
 
 
 def _function_site(
     func: Callable[..., Any],
     name: str | None,
-    monitor: PerformanceMonitor | None,
     *,
-    memory: bool = False,
-    capture: Iterable[str] = (),
-    redact: Redact | None = None,
-    max_spans_per_second: float | None = None,
-    min_span_duration: float | None = None,
+    monitor: PerformanceMonitor,
+    memory: bool,
+    capture: tuple[str, ...],
+    redact: Redact | None,
+    max_spans_per_second: float | None,
+    min_span_duration: float | None,
 ) -> Site:
-    own_name, qualified = _names_of(func)
-    rate = _switches.chosen("max_spans_per_second", max_spans_per_second, _switches.MAX_SPANS_PER_SECOND)
-    shortest = _switches.chosen("min_span_duration", min_span_duration, _switches.MIN_SPAN_DURATION)
+    own_name, qualified = names_of(func)
+    captured = None
+    if capture:
+        from codoperf_otel._calls.capture import Capture  # not at the top: few functions show their arguments
+
+        captured = Capture(func, capture, redact)
+    rate = variables.option_or_variable(
+        "max_spans_per_second", max_spans_per_second, variables.MAX_SPANS_PER_SECOND, variables.positive
+    )
+    shortest = variables.option_or_variable(
+        "min_span_duration", min_span_duration, variables.MIN_SPAN_DURATION, variables.positive
+    )
     return Site(
         name or own_name,
         name or qualified,
         family=FUNCTION,
         cell_name=qualified,
         histogram=names.FUNCTION_DURATION,
-        sink=(monitor or _performance_monitor).take,
+        monitor=monitor,
         attributes={names.CODE_FUNCTION_NAME: qualified, **_place_in_code(func)},
-        memory=memory,
-        capture=Capture(func, tuple(capture), redact) if capture else None,
+        meters=(MEMORY,) if memory else (),
+        capture=captured,
         span_rate=SpanRate(rate) if rate is not None else None,
         min_span_ns=int(shortest * 1e9) if shortest is not None else 0,
     )
 
 
-def _names_of(func: Callable[..., Any]) -> tuple[str, str]:
-    """The name of a callable, and its module and qualified name."""
-    while isinstance(func, functools.partial):
-        func = func.func
-    named = func if hasattr(func, "__qualname__") else type(func)
-    return named.__name__, f"{named.__module__}.{named.__qualname__}"
-
-
 def _place_in_code(func: Callable[..., Any]) -> dict[str, Any]:
-    code = getattr(inspect.unwrap(func), "__code__", None)
-    if code is None:
+    try:
+        code = getattr(inspect.unwrap(func), "__code__", None)
+    except ValueError:  # an object that has whatever attribute is asked for
+        return {}
+    if not isinstance(code, CodeType):
         return {}
     return {names.CODE_FILE_PATH: code.co_filename, names.CODE_LINE_NUMBER: code.co_firstlineno}
 
 
-def performance_context(operation: str, /, **attributes: Any) -> Scope:
-    """Record a block of code as one operation, with ``with`` or ``async with``.
+def performance_context(operation: str, /, **attributes: Any) -> OperationScope:
+    """Record a block of code as one operation, with ``with`` or ``async with``; or each call of a function.
 
     The span is named `operation` and carries `attributes`; it says wall, CPU and memory of the block.
     In a task, a block that no monitored call encloses has no CPU figure: the thread runs others too.
 
     >>> with performance_context("sum up", rows=10):
     ...     total = sum(range(10))
+    >>> @performance_context("sum up", rows=20)
+    ... def sum_up():
+    ...     return sum(range(20))
+    >>> sum_up()
+    190
     >>> get_performance_stats("sum up")["total_calls"]
-    1
+    2
+
+    Raises:
+        TypeError: the name is no text; what is decorated is not callable.
+        ValueError: the name is empty.
     """
-    return Scope(operation_site(operation), attributes)
+    name = checked_name("performance_context", operation)
+    return OperationScope("performance_context", functools.partial(operation_site, name), attributes)
 
 
-def track_resource_usage(operation: str) -> Scope:
-    """Record a block of code as `performance_context` does, and log one INFO record of what it took.
+def track_resource_usage(operation: str, *, allocations: bool = False) -> OperationScope:
+    """Record what `performance_context` does, and log one INFO record of what it took.
 
     The record's message, and its fields `operation`, `duration` (s), `memory_start_mb`, `memory_end_mb`
-    and `memory_peak_mb` (MiB; None where it is not known), say it; `error` is there if the block failed.
+    and `memory_peak_mb` (MiB; None where it is not known), say it; `error` is there if it failed.
 
     >>> with track_resource_usage("load index"):
     ...     total = sum(range(10))
+
+    Args:
+        operation: its name.
+        allocations: the span also says what Python allocated in the process and still uses at the end, in
+            bytes, and the five lines of code that allocated most. Tracing this makes a program slower.
+
+    Raises:
+        TypeError: the name is no text; what is decorated is not callable.
+        ValueError: the name is empty.
     """
-    return Scope(_tracked_site(operation))
+    name = checked_name("track_resource_usage", operation)
+    make_site = functools.partial(tracked_site, name, allocations=allocations)
+    return OperationScope("track_resource_usage", make_site)
 
 
 def profile_memory_usage(func: Callable[P, R]) -> Callable[P, R]:
@@ -205,30 +239,10 @@ def profile_memory_usage(func: Callable[P, R]) -> Callable[P, R]:
     """
 
     def make_site(inner: Callable[..., Any]) -> Site:
-        name, qualified = _names_of(inner)
-        return _tracked_site(qualified, name)
+        name, qualified = names_of(inner)
+        return tracked_site(qualified, name)
 
-    return _decorated(func, make_site)
-
-
-def _tracked_site(operation: str, name: str | None = None) -> Site:
-    from codoperf_otel._usage_log import log_usage  # not at the top: few programs have a use for it
-
-    return operation_site(operation, name, functools.partial(log_usage, name or operation))
-
-
-def operation_site(operation: str, name: str | None = None, report: Report | None = None) -> Site:
-    """The site of an operation, counted by the global monitor under `name`, else under its own."""
-    return Site(
-        name or operation,
-        operation,
-        family=OPERATION,
-        cell_name=operation,
-        histogram=names.OPERATION_DURATION,
-        sink=_performance_monitor.take,
-        attributes={names.OPERATION_NAME: operation},
-        report=report,
-    )
+    return decorated("profile_memory_usage", func, make_site)
 
 
 class Operation:
@@ -252,15 +266,31 @@ def current_operation() -> Operation:
     >>> with performance_context("load index"):
     ...     current_operation().set("index.shard", 3)
     """
-    record = current_record()
-    return Operation(INVALID_SPAN if record is None else record.span)
+    call = current_call()
+    return Operation(INVALID_SPAN if call is None else call.span)
 
 
 def get_performance_stats(function_name: str | None = None) -> dict[str, Any]:
-    """The global monitor's statistics, as `PerformanceMonitor.get_stats` gives them."""
+    """The global monitor's statistics, as `PerformanceMonitor.get_stats` returns them."""
     return _performance_monitor.get_stats(function_name)
 
 
 def clear_performance_metrics() -> None:
     """Empty the global monitor's statistics."""
     _performance_monitor.clear_metrics()
+
+
+def __getattr__(name: str) -> Any:
+    if name in {"SystemMetrics", "SystemMonitor", "get_system_metrics"}:
+        from codoperf_otel import system_monitor  # not at the top: few programs read the machine's figures
+
+        return getattr(system_monitor, name)
+    if name == "PerformanceMetrics":
+        from codoperf_otel._statistics import finished_calls  # likewise
+
+        return finished_calls.PerformanceMetrics
+    if name == "HAS_PSUTIL":
+        from importlib.util import find_spec  # likewise
+
+        return find_spec("psutil") is not None
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,11 +9,13 @@ from typing import Any
 
 from opentelemetry.trace import Span
 
+from codoperf_otel._calls.short_repr import cut, short_repr
+from codoperf_otel._once import OncePerKey
 from codoperf_otel._telemetry import names
+from codoperf_otel._telemetry.interrupts import raise_interrupt
 
 log = logging.getLogger("codoperf_otel.calls")
 
-MAX_LENGTH = 256
 RESULT = "return"
 
 Redact = Callable[[str, Any], Any]
@@ -22,13 +24,14 @@ Redact = Callable[[str, Any], Any]
 class Capture:
     """What to put on the span of a function's call: arguments by name, and ``"return"`` for its result."""
 
-    __slots__ = ("_names", "_redact", "_result", "_signature")
+    __slots__ = ("_is_first", "_names", "_redact", "_result", "_signature")
 
     def __init__(self, func: Callable[..., Any], chosen: Iterable[str], redact: Redact | None) -> None:
         self._signature = inspect.signature(func)
         self._names = tuple(name for name in chosen if name != RESULT)
         self._result = RESULT in tuple(chosen)
         self._redact = redact
+        self._is_first = OncePerKey()
         unknown = [name for name in self._names if name not in self._signature.parameters]
         if unknown:
             known = ", ".join([*self._signature.parameters, RESULT])
@@ -55,10 +58,11 @@ class Capture:
         try:
             shown = self._redact(name, value) if self._redact is not None else value
             span.set_attribute(attribute, shown if isinstance(shown, bool | int | float) else _text(shown))
-        except Exception:
-            log.warning("%s of a call cannot be shown on its span", name, exc_info=True)
+        except Exception as error:
+            raise_interrupt(error)
+            if self._is_first(name):
+                log.warning("%s of a call cannot be shown on its span", name, exc_info=True)
 
 
 def _text(value: Any) -> str:
-    text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= MAX_LENGTH else text[: MAX_LENGTH - 1] + "…"
+    return cut(value) if isinstance(value, str) else short_repr(value)

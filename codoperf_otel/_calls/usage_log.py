@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Any
 
-from opentelemetry.context import attach, detach
+from opentelemetry.context import Context, attach, get_current
 
-from codoperf_otel._telemetry import error_type
-
-if TYPE_CHECKING:
-    from codoperf_otel._context import Record
-    from codoperf_otel._readings.peak import Peak
+from codoperf_otel._calls.sites import Site
+from codoperf_otel._telemetry import error_type, names
 
 log = logging.getLogger("codoperf_otel.performance_monitor")
 
@@ -19,26 +17,31 @@ _MIB = 1 << 20
 
 
 def log_usage(
-    operation: str, record: Record, seconds: float, memory: Peak | None, failure: BaseException | None
+    site: Site,
+    context: Context | None,
+    seconds: float,
+    measured: Mapping[str, Any],
+    failure: BaseException | None,
 ) -> None:
     """Say what a call that has ended took, under its own span: duration in s, memory in MiB."""
     if not log.isEnabledFor(logging.INFO):
         return
-    fields = {
-        "operation": operation,
+    fields: dict[str, Any] = {
+        "operation": site.name,
         "duration": seconds,
-        "memory_start_mb": _mib(memory and memory.start),
-        "memory_end_mb": _mib(memory and memory.end),
-        "memory_peak_mb": _mib(memory and memory.peak),
+        "memory_start_mb": _mib(measured.get(names.PROCESS_MEMORY_START)),
+        "memory_end_mb": _mib(measured.get(names.PROCESS_MEMORY_END)),
+        "memory_peak_mb": _mib(measured.get(names.PROCESS_MEMORY_PEAK)),
     }
     if failure is not None:
         fields["error"] = error_type(failure)
-    token = attach(record.context) if record.context is not None else None
+    around = get_current()
     try:
+        if context is not None:
+            attach(context)
         log.info(_text(fields), extra=fields)
     finally:
-        if token is not None:
-            detach(token)
+        attach(around)
 
 
 def _mib(size: int | None) -> float | None:

@@ -1,0 +1,224 @@
+"""Spans of other libraries: what runs between their start and their end is charged to them.
+
+Nobody tells whether such a span is made current, nor where it will end. So it stays charged only as long as
+it is seen to be current, and *leaves* otherwise: its time goes to who was charged before, and it has no
+figure. It leaves
+
+- when another span or call begins above it whose parent it is not, and while it is not the current span;
+- when what is charged below it ends first;
+- when it ends in another thread or task, or below a call that is still running.
+"""
+
+from __future__ import annotations
+
+import sys
+from time import perf_counter_ns
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanContext
+
+from codoperf_otel import _forks
+from codoperf_otel._calls import greenlets
+from codoperf_otel._calls.charged import Charged, LateCpuTime
+from codoperf_otel._calls.foreign_code import failed
+from codoperf_otel._calls.runtime_context import runtime
+from codoperf_otel._calls.shares import Lender, lend
+from codoperf_otel._calls.tasks import running_task_or_loop
+from codoperf_otel._calls.thread_clock import ThreadClock, thread
+from codoperf_otel._telemetry.names import GEN_AI_AGENT_NAME
+
+MARK = "_codoperf_charged"
+"""The attribute of a span that says how it is charged."""
+
+_modules = sys.modules
+_NEVER_CURRENT = -1
+_process = object()
+"""Another one in a forked child, where the spans of the parent have no figure."""
+
+
+class ForeignSpan(Lender):
+    """A span of another library while it is open. `clock` is that of the thread in which it started."""
+
+    __slots__ = ("agent", "cell", "clock", "driver", "has_left", "process", "span", "span_id", "within")
+
+    cell: LateCpuTime | None
+    driver: Charged | None
+    is_block = True
+    is_foreign = True
+
+    def __init__(self, span: Span, span_id: int, agent: str | None, within: ForeignSpan | None) -> None:
+        """`agent` is in force around it, unless `within`, the span of another library there, names one."""
+        self.span: Span | None = span
+        self.span_id = span_id
+        self.agent = agent
+        self.within = within
+        self.clock = thread.clock
+        self.process = _process
+        self.task = running_task_or_loop()
+        self.started_ns = perf_counter_ns()
+        self.cpu_ns = self.outer = self.driver = self.cell = self.shares = None
+        self.self_ns = self.entered_ns = 0
+        self.has_left = True
+
+    def agent_name(self) -> str | None:
+        """The agent in force inside: the one that it names by now, or else the nearest one around it."""
+        inner = self
+        while (found := inner._own_agent_name()) is None and inner.within is not None:
+            inner = inner.within
+        return inner.agent if found is None else found
+
+    def _own_agent_name(self) -> str | None:
+        try:
+            found = (getattr(self.span, "attributes", None) or {}).get(GEN_AI_AGENT_NAME)
+        except Exception as error:
+            failed("a span of another library has no attributes", error)
+            return None
+        return found if isinstance(found, str) and found else None
+
+    def let_go(self) -> None:
+        """Keep nothing of its span but the agent's name."""
+        self.agent = self.agent_name()
+        self.span = self.within = None
+
+    def start(self, parent: SpanContext | None) -> None:
+        """Charge it from now on, if its CPU time can be told from that of others.
+
+        That is where no event loop runs, and in a task whose steps are followed.
+        """
+        clock = self.clock
+        if "greenlet" in _modules:
+            greenlets.follow(self.started_ns)
+        if clock.current is not None and clock.current.is_foreign:
+            settle(clock, 0 if parent is None else parent.span_id, span_id_in(runtime.get_current()))
+        around = clock.current
+        if self.task is not None if around is None else not self._joins(around):
+            return
+        self.outer = around
+        self.has_left = False
+        clock.charge_to(self)
+        self.entered_ns = clock.reading(self.driver)
+
+    def _joins(self, around: Charged) -> bool:
+        """Take the clock of who is charged now; returns whether there is one."""
+        self.cell = around.cell
+        self.driver = around.driver if around.is_block else around
+        has_clock = self.driver is None or self.driver.cpu_ns is not None
+        return has_clock and around.task is self.task
+
+    def end(self) -> None:
+        """End it: `cpu_ns` is then known, unless it has left."""
+        clock = thread.clock
+        if self.has_left:
+            return
+        if clock is not self.clock:
+            self.span_id = _NEVER_CURRENT  # its own thread takes it away
+            return
+        if clock.current is not self:
+            uncover(clock, self)
+        if clock.current is not self or self.task is not running_task_or_loop():
+            self._end_below(clock)
+            return
+        clock.charge_to(self.outer)
+        self.has_left = True
+        if self.process is _process and ("greenlet" not in _modules or greenlets.is_own(self)):
+            self.cpu_ns = clock.reading(self.driver) - self.entered_ns
+            if self.shares is not None:
+                self.shares.close(self)
+            if self.cell is not None:
+                self.cell.add_late(self.self_ns)
+        self.driver = None
+
+    def leave(self) -> None:
+        """Have no figure: what was charged to it goes to who was charged before."""
+        self.has_left = True
+        if self.outer is not None:
+            self.outer.self_ns += self.self_ns
+        if self.shares is not None:
+            lend(self.outer, *self.shares.take())
+        self.self_ns = 0
+        self.driver = None
+
+    def leave_top(self, clock: ThreadClock) -> None:
+        """Leave while it is charged."""
+        clock.charge_to(self.outer)
+        self.leave()
+
+    def abandon(self) -> None:
+        """Leave if it is still charged: an exception of a signal handler has left its start or its end."""
+        if self.clock.current is self and self.clock is thread.clock:
+            self.leave_top(self.clock)
+
+    def _end_below(self, clock: ThreadClock) -> None:
+        """Leave from wherever it is now; where that is not seen, it is taken away when it is seen again."""
+        above = clock.current
+        if above is self:
+            self.leave_top(clock)
+            return
+        self.span_id = _NEVER_CURRENT
+        while above is not None and above.outer is not self:
+            above = above.outer
+        if above is not None:
+            self.leave()
+            above.outer = self.outer
+
+
+def settle(clock: ThreadClock, *current: int) -> None:
+    """Let the spans that are charged, and are not among these current ones, leave."""
+    top = clock.current
+    while isinstance(top, ForeignSpan) and top.span_id not in current:
+        top.leave_top(clock)
+        top = clock.current
+
+
+def uncover(clock: ThreadClock, ending: Charged) -> None:
+    """Let the spans above what ends leave, if there are only spans above it."""
+    above = clock.current
+    while isinstance(above, ForeignSpan) and above is not ending:
+        above = above.outer
+    if above is ending:
+        while isinstance(top := clock.current, ForeignSpan) and top is not ending:
+            top.leave_top(clock)
+
+
+def unwind(inner: Charged | None, ended: Charged) -> None:
+    """Let leave what was still charged, from `inner` on down, when `ended` did: spans, and ended blocks."""
+    chain: list[Charged] = []
+    while inner is not None and inner is not ended:
+        chain.append(inner)
+        inner = inner.outer
+    if inner is None:
+        return
+    kept: Charged | None = None
+    for each in chain:
+        if isinstance(each, ForeignSpan) or each.has_left:
+            each.leave()
+            if kept is not None:
+                kept.outer = each.outer
+        else:
+            kept = each
+
+
+def charged_for(span: object) -> ForeignSpan | None:
+    """How a span is charged, also through a proxy of it; None for those of ours and what is not measured."""
+    try:
+        found = getattr(span, MARK, None)
+    except Exception as error:
+        failed("a span cannot be looked into", error)
+        return None
+    return found if isinstance(found, ForeignSpan) else None
+
+
+def span_id_in(context: Context) -> int:
+    """The id of a Context's span, 0 without one."""
+    try:
+        return trace.get_current_span(context).get_span_context().span_id
+    except Exception as error:
+        failed("the current span has no id", error)
+        return 0
+
+
+@_forks.in_child
+def _forked() -> None:
+    global _process
+    _process = object()

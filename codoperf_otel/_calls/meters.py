@@ -1,0 +1,135 @@
+"""Meters: what is measured of a call beside its time. A site has a tuple of them; most sites have none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from threading import get_ident
+from time import process_time_ns
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from opentelemetry.trace import Span
+
+from codoperf_otel import _forks
+from codoperf_otel._calls.memory_peaks import MemoryPeaks
+from codoperf_otel._telemetry import names
+
+if TYPE_CHECKING:
+    from codoperf_otel._calls.cells import Cell
+    from codoperf_otel._readings.peak import Window
+
+
+class OpenMeter(Protocol):
+    """A meter while a call runs."""
+
+    __slots__ = ()
+
+    def close(self, ended_ns: int) -> Mapping[str, Any]:
+        """End the measurement of a call that was left then; returns what was measured, as attributes."""
+        ...
+
+    def mark(self, span: Span) -> None:  # noqa: ARG002
+        """Put events on the call's span, which still records. Most meters have none."""
+        return
+
+
+class Meter(Protocol):
+    """Something that is measured of every call of a site."""
+
+    def prepare(self) -> None:
+        """Load what is needed, when a site is made: an interrupt may come in the midst of a later import."""
+        ...
+
+    def open(self, cell: Cell) -> OpenMeter:
+        """Begin to measure a call that is counted in `cell`, just before its code runs."""
+        ...
+
+
+class MemoryMeter:
+    """Measures the process's memory at start, end and highest, and its CPU time."""
+
+    def prepare(self) -> None:
+        """Load the readings: only operations need them."""
+        _peak()
+
+    def open(self, cell: Cell) -> OpenMeter:
+        """Begin to measure a call."""
+        return _opened(cell.peaks)
+
+    def __reduce__(self) -> str:
+        """A decorated function goes to another process, where this is the same."""
+        return "MEMORY"
+
+
+MEMORY = MemoryMeter()
+
+
+def opened_window() -> OpenMeter:
+    """Begin to measure the same of what no cell counts."""
+    return _opened(None)
+
+
+def _opened(peaks: MemoryPeaks | None) -> OpenMeter:
+    peak = _loaded or _peak()
+    window = None if peak is None else peak.open_window()
+    return _OpenCpuTime() if window is None else _OpenWindow(window, peaks)
+
+
+class _OpenWindow(OpenMeter):
+    __slots__ = ("_peaks", "_window")
+
+    def __init__(self, window: Window, peaks: MemoryPeaks | None) -> None:
+        self._window = window
+        self._peaks = peaks
+        if peaks is not None:
+            peaks.windows.add(window)
+
+    def close(self, ended_ns: int) -> Mapping[str, Any]:
+        window, peaks = self._window, self._peaks
+        start, end, peak, source = window.close()
+        if peaks is not None:
+            peaks.windows.discard(window)
+            if peak is not None:
+                peaks.add(ended_ns, peak)
+        measured: dict[str, Any] = {}
+        if window.cpu_seconds is not None:
+            measured[names.PROCESS_CPU_TIME_SPENT] = round(window.cpu_seconds * 1e9) / 1e9
+        measured[names.PROCESS_MEMORY_START] = start
+        if end is not None:
+            measured[names.PROCESS_MEMORY_END] = end
+        if peak is not None:
+            measured[names.PROCESS_MEMORY_PEAK] = peak
+            measured[names.PROCESS_MEMORY_PEAK_SOURCE] = source
+        return measured
+
+
+class _OpenCpuTime(OpenMeter):
+    """Where the memory is not known, the CPU time is."""
+
+    __slots__ = ("_began_ns",)
+
+    def __init__(self) -> None:
+        self._began_ns = process_time_ns()
+
+    def close(self, ended_ns: int) -> Mapping[str, Any]:  # noqa: ARG002
+        return {names.PROCESS_CPU_TIME_SPENT: (process_time_ns() - self._began_ns) / 1e9}
+
+
+_loaded: ModuleType | None = None
+_loading: set[int] = set()
+
+
+def _peak() -> ModuleType | None:
+    """The readings. None in a signal handler or finalizer that comes while its own thread loads them."""
+    global _loaded
+    me = get_ident()
+    if _loaded is None and me not in _loading:
+        _loading.add(me)
+        try:
+            with _forks.importing.lock:
+                from codoperf_otel._readings import peak
+
+                _loaded = peak
+        finally:
+            _loading.discard(me)
+    return _loaded

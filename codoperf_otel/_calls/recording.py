@@ -1,0 +1,294 @@
+"""The begin and the end of a call: its span, its duration, its place in cells and statistics."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from time import perf_counter_ns
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY as _SUPPRESSED
+from opentelemetry.context import Context
+from opentelemetry.metrics import _internal as metrics_api
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
+
+from codoperf_otel import _telemetry
+from codoperf_otel._calls import greenlets, late_events
+from codoperf_otel._calls.call import Call
+from codoperf_otel._calls.call_ledgers import FinishedCall
+from codoperf_otel._calls.cells import EXEMPLAR_GAP_NS, OPERATION
+from codoperf_otel._calls.context import CALL_KEY, named_in, with_call
+from codoperf_otel._calls.foreign_code import failed
+from codoperf_otel._calls.foreign_spans import settle, span_id_in
+from codoperf_otel._calls.lending import complete
+from codoperf_otel._calls.recorder import NO_EXEMPLAR
+from codoperf_otel._calls.sites import SECOND_NS, Site
+from codoperf_otel._calls.tasks import running_task
+from codoperf_otel._calls.thread_clock import ThreadClock
+from codoperf_otel._calls.wall_clock import shared_epoch, wall_clock
+from codoperf_otel._readings.memory import recent
+from codoperf_otel._statistics.ledgers import BATCH
+from codoperf_otel._telemetry import names
+from codoperf_otel._telemetry.attribute_sets import Attributes
+from codoperf_otel._telemetry.binding import ALWAYS, Instruments, in_force
+
+LOW_BELOW, HIGH_FROM = 0.01, 1.0
+"""The bounds of ``codoperf.cpu.class``, in seconds."""
+
+_INTERNAL = SpanKind.INTERNAL
+_modules = sys.modules
+_new = object.__new__
+
+
+def begin(
+    site: Site,
+    clock: ThreadClock,
+    around: Context,
+    attributes: Mapping[str, Any] | None = None,
+    make: type[Call] = Call,
+) -> Call:
+    """Make a call and start its span; nothing is attached yet, and it does not count as running yet."""
+    started = perf_counter_ns()
+    if "greenlet" in _modules:
+        greenlets.follow(started)
+    epoch = wall_clock.epoch_ns if started - wall_clock.looked_ns < SECOND_NS else wall_clock.look(started)
+    agent, within = site.agent, None
+    if agent is None and around:
+        agent, within = named_in(around)
+    parent: Call | None = around.get(CALL_KEY)  # type: ignore[assignment]
+    if parent is not None and parent.epoch_ns != epoch:
+        epoch = shared_epoch(parent.epoch_ns, epoch)
+    if clock.current is not None and clock.current.is_foreign:
+        settle(clock, span_id_in(around))
+    here = site.by_agent.get(agent) or site.for_agent(agent)
+    call = _new(make)
+    call.fill(site, here, agent, around, started, epoch, running_task())
+    call.within = within
+    binding = in_force.binding
+    if (
+        not clock.busy
+        and (not binding.follows_provider or trace._TRACER_PROVIDER is not None)
+        and not around.get(_SUPPRESSED)
+        and (not site.is_selective or _has_span(site, started))
+    ):
+        first = here.attributes if not attributes else {**here.attributes, **attributes}
+        call.span = _start_span(site, clock, around, first, epoch + started)
+    # without a span there is nothing to be the parent of; an agent must still be found by what it calls
+    if call.span is not INVALID_SPAN or site.agent is not None:
+        call.context = with_call(around, call.span, call)
+    if site.meters and (site.report is not None or call.span.is_recording()):
+        call.open_meters = [meter.open(here.cell) for meter in site.meters]
+    return call
+
+
+def _has_span(site: Site, started_ns: int) -> bool:
+    return not site.min_span_ns and (site.span_rate is None or site.span_rate.allows(started_ns))
+
+
+def _start_span(
+    site: Site, clock: ThreadClock, around: Context, attributes: Attributes, started_unix_ns: int
+) -> Span:
+    clock.busy = 1
+    try:  # by position, as keywords take longer
+        span = in_force.binding.tracer.start_span(
+            site.span_name, around, _INTERNAL, attributes, None, started_unix_ns
+        )
+    except Exception as error:
+        failed("no span for %s: a sampler or a processor failed", error, site.span_name)
+        span = INVALID_SPAN
+    finally:
+        clock.busy = 0
+    return span
+
+
+def finish(call: Call, clock: ThreadClock, error: BaseException | None = None) -> None:
+    """End a call that was left: what counts it comes first, then the foreign code that hears of it."""
+    here = call.site_for_agent
+    cell, site, ledger = here.cell, call.site, here.ledger
+    try:
+        cell.active.remove(call)
+    except KeyError:  # it has ended, or it is a call of the parent of this forked process
+        return
+    ended = call.paused_ns
+    wall = ended - call.started_ns
+    failure = error if error is not None and is_failure(error) else None
+    if call.inner is not None or call.shares is not None or "greenlet" in _modules:
+        complete(call)
+    if site.min_span_ns and (wall >= site.min_span_ns or failure is not None):
+        _start_late_span(call, clock)
+    measured = _close_meters(call) if call.open_meters is not None else None
+    attributes = cell.duration_attributes if failure is None else cell.error_attributes(failure)
+    instruments = in_force.binding.instruments
+    is_seen = call.span is not INVALID_SPAN or instruments.exemplars is ALWAYS
+    trace_id, span_id = _exemplar(call, wall, instruments) if is_seen else (None, None)
+    entry = (
+        call.epoch_ns + ended,
+        wall,
+        call.self_ns if call.cpu_ns is not None or call.self_ns else None,
+        call.cpu_ns,
+        recent.mb if ended < recent.too_old_ns else recent.reread(ended),
+        attributes if instruments.keeps_durations else None,
+        trace_id,
+        span_id,
+        ledger,
+    )
+    ledger.entries.append(entry)
+    if len(ledger.entries) >= BATCH:
+        ledger.fold_if_due()
+    if instruments.records_durations and (
+        not instruments.follows_provider or metrics_api._METER_PROVIDER is not None
+    ):
+        offers = trace_id is not None or instruments.exemplars is ALWAYS
+        _record(call, clock, wall, attributes, (call.context if offers else None) or NO_EXEMPLAR)
+    _tell(call, clock, entry, measured, error, failure)
+
+
+def _record(call: Call, clock: ThreadClock, wall: int, attributes: Attributes, context: Context) -> None:
+    """Record the duration in the SDK's histogram."""
+    here = call.site_for_agent
+    try:
+        histogram = in_force.binding.instruments.histograms[call.site.histogram]
+    except Exception as error:
+        failed("durations of %s are not recorded: there is no histogram", error, call.site.span_name)
+    else:
+        here.cell.recorder.record(clock, histogram, wall / 1e9, attributes, context)
+
+
+def _tell(
+    call: Call,
+    clock: ThreadClock,
+    entry: FinishedCall,
+    measured: Mapping[str, Any] | None,
+    error: BaseException | None,
+    failure: BaseException | None,
+) -> None:
+    """Tell the rest of a call that has ended: log file, span, report."""
+    site = call.site
+    if site.monitor.log_file is not None:
+        site.monitor.log(entry)
+    if call.span is not INVALID_SPAN:
+        _end_span(call, clock, measured, error, failure)
+    if site.report is not None and not clock.busy:
+        _report(call, clock, entry[1], measured or {}, failure)
+    if call.context is not None:
+        call.let_go()
+
+
+def _exemplar(call: Call, wall: int, instruments: Instruments) -> tuple[int | None, int | None]:
+    """The ids of the call's trace and span where its duration is to be offered as an exemplar."""
+    due = call.site_for_agent.cell.exemplars_due
+    octave = wall.bit_length()
+    if call.paused_ns - due[octave] < EXEMPLAR_GAP_NS:
+        return None, None
+    found = call.span.get_span_context()
+    if not instruments.offers(found.trace_flags):
+        return None, None
+    due[octave] = call.paused_ns
+    return found.trace_id, found.span_id
+
+
+def _start_late_span(call: Call, clock: ThreadClock) -> None:
+    around, here = call.around, call.site_for_agent
+    if around is not None and not clock.busy and not around.get(_SUPPRESSED):
+        started = call.epoch_ns + call.started_ns
+        call.span = span = _start_span(call.site, clock, around, here.attributes, started)
+        call.context = with_call(around, span, call)
+
+
+def _close_meters(call: Call) -> dict[str, Any]:
+    measured: dict[str, Any] = {}
+    for meter in call.open_meters or ():
+        measured.update(meter.close(call.paused_ns))
+    return measured
+
+
+def is_failure(error: BaseException) -> bool:
+    """Whether an exception that ends a call is an error of it, rather than the caller's will."""
+    if isinstance(error, SystemExit):
+        return bool(error.code)
+    return outcome_of(error) is None
+
+
+def outcome_of(error: BaseException) -> str | None:
+    """``abandoned`` for a generator closed early, ``cancelled`` for a cancelled task, else None."""
+    if isinstance(error, GeneratorExit):
+        return names.ABANDONED
+    cancellations = tuple(_cancellations())
+    if isinstance(error, BaseExceptionGroup):  # as a nursery of trio's raises that is cancelled
+        _, others = error.split(cancellations)
+        return names.CANCELLED if others is None else None
+    return names.CANCELLED if isinstance(error, cancellations) else None
+
+
+def _cancellations() -> list[type[BaseException]]:
+    """The exceptions by which the libraries that are loaded cancel a task."""
+    known = (("asyncio", "CancelledError"), ("concurrent.futures", "CancelledError"), ("trio", "Cancelled"))
+    found = (getattr(sys.modules.get(module), name, None) for module, name in known)
+    return [kind for kind in found if isinstance(kind, type)]
+
+
+def _end_span(
+    call: Call,
+    clock: ThreadClock,
+    measured: Mapping[str, Any] | None,
+    error: BaseException | None,
+    failure: BaseException | None,
+) -> None:
+    before = clock.busy
+    clock.busy = 1
+    try:
+        span = call.span
+        if span.is_recording():
+            span.set_attributes(_description(call, measured))
+            for meter in call.open_meters or ():
+                meter.mark(span)
+            if late_events.waiting:
+                late_events.mark(call)
+            if failure is not None:
+                _telemetry.record_error(span, failure)
+            elif error is not None and (outcome := outcome_of(error)) is not None:
+                span.set_attribute(names.OUTCOME, outcome)
+        span.end(call.epoch_ns + call.paused_ns)
+    except Exception as raised:
+        failed("the span of %s may be lost: a processor failed", raised, call.site.span_name)
+    finally:
+        clock.busy = before
+
+
+def _description(call: Call, measured: Mapping[str, Any] | None) -> Attributes:
+    """What the call took."""
+    found = _telemetry.CleanAttributes()
+    if call.cpu_ns is not None:
+        found[names.CPU_TIME] = call.cpu_ns / 1e9
+        found[names.CPU_SELF_TIME] = call.self_ns / 1e9
+        if call.site.family is OPERATION:
+            found[names.CPU_CLASS] = _cpu_class(call.cpu_ns / 1e9, measured)
+    if call.suspended_ns:
+        found[names.SUSPENDED_TIME] = call.suspended_ns / 1e9
+    if call.yielded:
+        found[names.YIELDED_COUNT] = call.yielded
+    if measured:
+        found.update(measured)
+    return found
+
+
+def _cpu_class(own: float, measured: Mapping[str, Any] | None) -> str:
+    """How much CPU time the call and its child processes took: a search can ask for equal values only."""
+    seconds = own + (measured or {}).get(names.CPU_CHILD_PROCESS_TIME, 0)
+    return names.LOW if seconds < LOW_BELOW else names.MEDIUM if seconds < HIGH_FROM else names.HIGH
+
+
+def _report(
+    call: Call, clock: ThreadClock, wall: int, measured: Mapping[str, Any], failure: BaseException | None
+) -> None:
+    report, site = call.site.report, call.site
+    before = clock.busy
+    clock.busy = 1
+    try:
+        if report is not None:
+            report(site, call.context, wall / 1e9, measured, failure)
+    except Exception as error:
+        failed("the resources of %s are not logged: a log handler failed", error, site.span_name)
+    finally:
+        clock.busy = before

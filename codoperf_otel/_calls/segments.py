@@ -1,0 +1,68 @@
+"""Segments: what runs of a call between two suspensions. A function has one.
+
+The Context is attached and the thread's clock is taken within a segment only, so nothing of a suspended
+call is left where others run. An exception of a signal handler may come between any two lines. Therefore
+whoever runs a segment
+
+- reads what is current, the charged one and the Context, before its ``try``;
+- puts it back by value, not by a token that may not exist yet, when the segment is left;
+- and puts it back once more where an exception leaves the ``try``, as it may have come in the midst of the
+  first time.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter_ns
+
+from opentelemetry.context import Context
+
+from codoperf_otel._calls.call import Call
+from codoperf_otel._calls.charged import Charged, still_charged
+from codoperf_otel._calls.recording import finish
+from codoperf_otel._calls.runtime_context import runtime
+from codoperf_otel._calls.thread_clock import ThreadClock
+
+
+def enter(call: Call, clock: ThreadClock) -> None:
+    """Begin a segment: what ran at the last suspension runs again."""
+    if call.paused_ns:
+        call.suspended_ns += perf_counter_ns() - call.paused_ns
+    if call.context is not None:
+        runtime.attach(call.context)
+    call.outer = clock.charge_to(None)
+    call.entered_ns = clock.since_ns
+    clock.current = call.inner or call
+
+
+def leave(call: Call, clock: ThreadClock, around: Context) -> None:
+    """End a segment: a span that the code holds open now is current again in the next one."""
+    inner = clock.charge_to(call.outer)
+    call.cpu_ns += clock.since_ns - call.entered_ns  # type: ignore[operator]  # a driven call always has a clock
+    call.inner = inner if inner is not call else None
+    call.outer = None
+    if call.context is not None:
+        call.context = runtime.get_current()
+        runtime.attach(around)
+    call.paused_ns = perf_counter_ns()
+
+
+def restore(clock: ThreadClock, outer: Charged | None, around: Context) -> None:
+    """Put back what was current before a segment, wherever an exception has left it."""
+    outer = still_charged(outer)
+    if clock.current is not outer:
+        clock.charge_to(outer)
+    runtime.attach(around)
+
+
+def end(call: Call | None, clock: ThreadClock, error: BaseException) -> None:
+    """End a call, if it has begun, that an exception has left."""
+    if call is not None:
+        if not call.paused_ns:
+            call.paused_ns = perf_counter_ns()
+        finish(call, clock, error)
+
+
+def drop(call: Call | None) -> None:
+    """Count a call, if it has begun, as running no more."""
+    if call is not None:
+        call.site_for_agent.cell.active.discard(call)

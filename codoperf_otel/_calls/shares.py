@@ -1,0 +1,113 @@
+"""Shares: what threads and tasks run for a call, or for a span of another library, and how it is added."""
+
+from __future__ import annotations
+
+from threading import RLock
+
+from codoperf_otel import _forks
+from codoperf_otel._calls.charged import Charged
+
+_MOST_PARTS = 100
+
+_lock = RLock()
+
+
+class Shares:
+    """What has been run for one call or span. It takes no lock, which a forked child could find taken."""
+
+    __slots__ = ("_is_closed", "_parts")
+
+    def __init__(self) -> None:
+        self._is_closed = False
+        self._parts: list[tuple[int, int]] = []
+
+    def add(self, lender: Lender, self_ns: int, cpu_ns: int) -> None:
+        """Add what has ended to its lender, or to the lender's cell where the lender has ended."""
+        self._parts.append((self_ns, cpu_ns))
+        if len(self._parts) > _MOST_PARTS:
+            self._parts.append(self.take())
+        if self._is_closed:
+            late_ns, _ = self.take()
+            if lender.cell is not None:
+                lender.cell.add_late(late_ns)
+
+    def close(self, lender: Lender) -> None:
+        """At the end of the lender: give it what was added."""
+        self._is_closed = True
+        self_ns, cpu_ns = self.take()
+        lender.self_ns += self_ns
+        if lender.cpu_ns is not None:
+            lender.cpu_ns += cpu_ns
+
+    def take(self) -> tuple[int, int]:
+        """The sums of what was added, each part once, whoever asks first."""
+        self_ns = cpu_ns = 0
+        while self._parts:
+            try:
+                part = self._parts.pop()
+            except IndexError:  # another thread has taken the last one
+                break
+            self_ns += part[0]
+            cpu_ns += part[1]
+        return self_ns, cpu_ns
+
+
+class NoShares(Shares):
+    """The CPU time of this process is not that of another's call."""
+
+    __slots__ = ()
+
+    def add(self, lender: Lender, self_ns: int, cpu_ns: int) -> None:
+        """Drop it."""
+
+
+class Lender(Charged):
+    """Whoever may have something run by other threads and tasks: a call, or a span of another library."""
+
+    __slots__ = ("shares",)
+
+    shares: Shares | None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended yet."""
+        return not self.has_left
+
+
+def lender_of(charged: Charged | None) -> Lender | None:
+    """For whom this one works: itself, unless it is a share, or a span that has left."""
+    while charged is not None:
+        if isinstance(charged, Lender) and not charged.has_left:
+            return charged
+        charged = charged.outer if charged.has_left else charged.lender
+    return None
+
+
+def prepare(lender: Lender, is_ending: bool = False) -> None:
+    """Let a call or span have what is run for it. One that has ended has it in its metrics only.
+
+    One that is ending still takes what the spans that were left open in it hand on.
+    """
+    with _lock:
+        if lender.shares is None:
+            lender.shares = Shares()
+            if not (is_ending or lender.is_running):
+                lender.shares.close(lender)
+
+
+def lend(charged: Charged | None, self_ns: int, cpu_ns: int) -> None:
+    """Add what has been run for this one to the call or span that it belongs to by now, if to any."""
+    lender = lender_of(charged)
+    if lender is None:
+        return
+    if lender.shares is None:
+        prepare(lender)
+    shares = lender.shares
+    if shares is not None:
+        shares.add(lender, self_ns, cpu_ns)
+
+
+@_forks.in_child
+def _forked() -> None:
+    global _lock
+    _lock = RLock()

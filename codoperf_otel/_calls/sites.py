@@ -1,0 +1,163 @@
+"""Sites: what is the same for every call of one function or operation, made once, at decoration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+from opentelemetry.context import Context
+
+from codoperf_otel import _forks, _telemetry
+from codoperf_otel._calls.cells import Cell, Family, cell
+from codoperf_otel._calls.meters import Meter
+from codoperf_otel._statistics.monitor import PerformanceMonitor
+from codoperf_otel._telemetry.attribute_sets import Attributes, with_agent
+
+if TYPE_CHECKING:
+    from codoperf_otel._calls.call_ledgers import CallLedger
+    from codoperf_otel._calls.capture import Capture
+
+MAX_AGENTS = 1000
+SECOND_NS = 1_000_000_000
+
+
+class SiteForAgent:
+    """A site under one agent: where its calls are counted, and the attributes its spans start with."""
+
+    __slots__ = ("attributes", "cell", "ledger")
+
+    def __init__(self, cell: Cell, ledger: CallLedger, attributes: Attributes) -> None:
+        self.cell = cell
+        self.ledger = ledger
+        self.attributes = attributes
+
+
+class SpanRate:
+    """At most so many spans per second; metrics and statistics count every call all the same.
+
+    Below one per second it is one span per so many seconds.
+    """
+
+    __slots__ = ("_left", "_limit", "_per_second", "_since", "_window_ns")
+
+    def __init__(self, per_second: float) -> None:
+        self._per_second = per_second
+        self._limit = max(per_second, 1.0)
+        self._window_ns = SECOND_NS * self._limit / per_second
+        self._left = self._limit
+        self._since = -self._window_ns
+
+    def __reduce__(self) -> tuple[type[SpanRate], tuple[float]]:
+        """Another machine has another clock, and spends its own."""
+        return SpanRate, (self._per_second,)
+
+    def allows(self, now_ns: int) -> bool:
+        """Whether the call that begins now has a span."""
+        if now_ns - self._since >= self._window_ns:
+            self._since = now_ns
+            self._left = self._limit
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+Report = Callable[["Site", Context | None, float, Mapping[str, Any], BaseException | None], None]
+"""Called for each call that has ended: its site, Context, seconds, what meters measured, how it failed."""
+
+_DERIVED = {"__weakref__", "by_agent", "is_selective"}
+
+
+class Site:
+    """What a function, an operation, an agent or a tool is called and where its calls are counted."""
+
+    __slots__ = (
+        "__weakref__",
+        "agent",
+        "attributes",
+        "by_agent",
+        "capture",
+        "cell_name",
+        "duration_attributes",
+        "family",
+        "histogram",
+        "is_selective",
+        "meters",
+        "min_span_ns",
+        "monitor",
+        "name",
+        "report",
+        "span_name",
+        "span_rate",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        span_name: str,
+        *,
+        family: Family,
+        cell_name: str,
+        histogram: str,
+        monitor: PerformanceMonitor,
+        attributes: Attributes,
+        duration_attributes: Attributes | None = None,
+        agent: str | None = None,
+        meters: tuple[Meter, ...] = (),
+        capture: Capture | None = None,
+        span_rate: SpanRate | None = None,
+        min_span_ns: int = 0,
+        report: Report | None = None,
+    ) -> None:
+        self.name = name
+        self.span_name = span_name
+        self.family = family
+        self.cell_name = cell_name
+        self.histogram = histogram
+        self.monitor = monitor
+        self.attributes = attributes
+        self.duration_attributes = duration_attributes
+        self.agent = agent
+        self.meters = meters
+        self.capture = capture
+        self.span_rate = span_rate
+        self.min_span_ns = min_span_ns
+        self.report = report
+        self.is_selective = span_rate is not None or min_span_ns > 0
+        self.by_agent: dict[str | None, SiteForAgent] = {}
+        _sites.add(ref(self, _sites.discard))
+        for meter in meters:
+            meter.prepare()
+
+    def __reduce__(self) -> tuple[Callable[[Attributes], Site], tuple[Attributes]]:
+        """A decorated function goes to another process without what was counted in this one."""
+        return _remake, ({name: getattr(self, name) for name in self.__slots__ if name not in _DERIVED},)
+
+    def for_agent(self, agent: str | None) -> SiteForAgent:
+        """The site under an agent, made at its first call there."""
+        measured = self.duration_attributes
+        if measured is not None:
+            measured = with_agent(measured, agent)
+        attributes = _telemetry.cleaned(with_agent(self.attributes, agent))
+        counted = cell(self.family, self.cell_name, agent, measured)
+        ledger = counted.ledger(self.name, self.monitor.statistics, self.histogram)
+        made = SiteForAgent(counted, ledger, attributes)
+        if len(self.by_agent) < MAX_AGENTS:
+            self.by_agent[agent] = made
+        return made
+
+
+def _remake(values: Attributes) -> Site:
+    return Site(**values)
+
+
+_sites: set[ref[Site]] = set()
+"""All sites. `set.discard` is not Python code, in which the exception of a signal handler would be lost."""
+
+
+@_forks.in_child
+def _forked() -> None:
+    for known in list(_sites):
+        if (site := known()) is not None:
+            site.by_agent.clear()

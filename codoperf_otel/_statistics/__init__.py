@@ -1,0 +1,1 @@
+"""What the process knows of its calls by name."""
