@@ -1,4 +1,4 @@
-"""The only room that holds OpenTelemetry instruments; everything above it asks here."""
+"""The only room that holds OpenTelemetry instruments. Everything above asks it for them."""
 
 from codoperf_otel._telemetry import names
 from codoperf_otel._telemetry.attributes import SCALARS, CleanAttributes, cleaned
@@ -6,9 +6,10 @@ from codoperf_otel._telemetry.binding import (
     Binding,
     activate,
     active,
+    begin_counters_anew,
     bind,
     observe,
-    refine_tracers,
+    set_tracer_wrapper,
     unobserve,
 )
 from codoperf_otel._telemetry.records import error_type
@@ -21,12 +22,13 @@ __all__ = [
     "activate",
     "active",
     "add_event",
+    "begin_counters_anew",
     "bind",
     "cleaned",
     "error_type",
     "names",
     "observe",
     "record_error",
-    "refine_tracers",
+    "set_tracer_wrapper",
     "unobserve",
 ]

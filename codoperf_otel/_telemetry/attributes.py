@@ -1,15 +1,20 @@
-"""Attributes that are known to need no cleaning."""
+"""What attributes and points may hold without cleaning."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+NANOSECOND_DIGITS = 9
+"""Decimal places of seconds. What a sum has beyond them is rounding errors."""
+
 SCALARS = frozenset({str, int, float, bool})
 
 
 class CleanAttributes(dict[str, Any]):
-    """Names to strings, numbers and truth values: an SDK would keep each as it is."""
+    """Attributes that an SDK would keep as they are: strings, numbers and truth values by name."""
+
+    __slots__ = ()
 
 
 def cleaned(attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,19 +6,28 @@ import logging
 import os
 from collections.abc import Callable, Iterable
 from threading import RLock
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from opentelemetry import metrics, trace
 from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
+from opentelemetry.metrics import _internal as metrics_api
 from opentelemetry.trace import Tracer, TracerProvider
 
+from codoperf_otel import _forks
 from codoperf_otel.__about__ import __version__
+from codoperf_otel._once import OncePerKey
 from codoperf_otel._telemetry import names
 from codoperf_otel._telemetry.instruments import INSTRUMENTS
+from codoperf_otel._telemetry.interrupts import raise_interrupt
 
 log = logging.getLogger("codoperf_otel.telemetry")
 
 Source = Callable[[], Iterable[Observation]]
+Sums = dict[tuple[tuple[str, Any], ...], float]
+"""What a counter has counted, by attribute set."""
+
+TracerWrapper = Callable[[Tracer], Tracer]
 
 _FACTORIES = {
     "counter": "create_observable_counter",
@@ -27,12 +36,13 @@ _FACTORIES = {
 }
 _lock = RLock()
 _sources: dict[str, Source] = {}
-_failed: set[str] = set()
-_refine: Callable[[Tracer], Tracer] = lambda tracer: tracer  # noqa: E731  # replaced by refine_tracers
+_before: dict[str, Sums] = {}
+_is_first_failure = OncePerKey()
+_wrap_tracer: TracerWrapper = lambda tracer: tracer  # noqa: E731  # replaced by set_tracer_wrapper
 
 
 class _Histograms(dict[str, Histogram]):
-    """Histograms by name; a call that looks one up pays for no more than that."""
+    """Histograms by name, each made at its first look-up."""
 
     def __init__(self, meter: Meter) -> None:
         super().__init__()
@@ -48,53 +58,108 @@ class _Histograms(dict[str, Histogram]):
             return self[name]
 
 
+NEVER, SAMPLED, ALWAYS = "always_off", "trace_based", "always_on"
+"""Which durations may be exemplars: none, those in sampled spans, all."""
+
+
+_PROXY = metrics.get_meter_provider()
+
+
+def _exemplar_filter() -> str:
+    given = os.environ.get("OTEL_METRICS_EXEMPLAR_FILTER", "").strip().lower()
+    return next((known for known in (NEVER, ALWAYS) if known == given), SAMPLED)
+
+
 class Instruments:
-    """Every instrument of one meter provider, each made once, at its first use."""
+    """Every instrument of one meter provider, each made once, at its first use.
+
+    `follows_provider` is True for those of the API's own provider: they hand on to the global provider as
+    soon as there is one.
+
+    `records_durations` says that durations are recorded in the provider's histograms, `keeps_durations` that
+    they are kept in this package until exporters ask for them. Both hold where a reader was added that is not
+    this package's.
+    """
 
     def __init__(self, provider: MeterProvider) -> None:
-        self._meter = metrics.get_meter(names.SCOPE, __version__, provider)
+        self.records_durations = True
+        self.follows_provider = provider is _PROXY and hasattr(metrics_api, "_METER_PROVIDER")
+        self.keeps_durations = False
+        self.exemplars = _exemplar_filter()
+        self._meter = metrics.get_meter(names.SCOPE, __version__, provider, names.SCHEMA_URL)
         self.histograms: dict[str, Histogram] = _Histograms(self._meter)
         self._observed: set[str] = set()
+        self._to_make: list[str] = []
+        self._is_making = False
+
+    def offers(self, trace_flags: int) -> bool:
+        """Whether a duration in a span with these flags may be an exemplar."""
+        return self.exemplars is ALWAYS or (self.exemplars is SAMPLED and bool(trace_flags & 1))
 
     def observe(self, name: str) -> None:
-        """Make the observable instrument of that name, fed by its registered source."""
-        if name not in self._observed:
-            self._observed.add(name)
-            entry = INSTRUMENTS[name]
-            create = getattr(self._meter, _FACTORIES[entry.kind])
-            create(name, [self._callback(name)], entry.unit, entry.description)
+        """Make the observable instrument of that name, fed by its registered source.
+
+        One that a signal handler asks for while this thread makes another is made after that: the SDK's lock
+        is not reentrant.
+        """
+        if name in self._observed:
+            return
+        self._observed.add(name)
+        self._to_make.append(name)
+        if self._is_making:
+            return
+        self._is_making = True
+        try:
+            self._make_all()
+        finally:
+            self._is_making = False
+
+    def _make_all(self) -> None:
+        while self._to_make:
+            self._make(self._to_make.pop(0))
+
+    def _make(self, name: str) -> None:
+        entry = INSTRUMENTS[name]
+        create = getattr(self._meter, _FACTORIES[entry.kind])
+        create(name, [self._callback(name)], entry.unit, entry.description)
 
     def _callback(self, name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def callback(_: CallbackOptions) -> Iterable[Observation]:
-            source = _sources.get(name) if _active.instruments is self else None
-            return _read(name, source) if source else ()
+            source = _sources.get(name) if in_force.binding.instruments is self else None
+            return _counted_since(_before.get(name), _read(name, source)) if source else ()
 
         return callback
 
 
-def refine_tracers(refine: Callable[[Tracer], Tracer]) -> None:
-    """Let later bindings use what `refine` makes of their tracer."""
-    global _refine
-    _refine = refine
+def set_tracer_wrapper(wrap: TracerWrapper) -> bool:
+    """Let later bindings use what `wrap` makes of their tracer. Returns False where they do so already."""
+    global _wrap_tracer
+    is_new = wrap is not _wrap_tracer
+    _wrap_tracer = wrap
+    return is_new
 
 
 class Binding:
-    """A tracer, and the instruments of the meter provider beside it."""
+    """A tracer, and the instruments of the meter provider beside it.
 
-    __slots__ = ("histograms", "instruments", "tracer")
+    `follows_provider` is True for the API's own tracer, which makes spans as soon as there is a global
+    provider.
+    """
+
+    __slots__ = ("follows_provider", "instruments", "tracer")
 
     def __init__(self, tracer_provider: TracerProvider | None, meter_provider: MeterProvider | None) -> None:
-        self.tracer = _refine(trace.get_tracer(names.SCOPE, __version__, tracer_provider))
+        tracer = trace.get_tracer(names.SCOPE, __version__, tracer_provider, names.SCHEMA_URL)
+        self.tracer = _wrap_tracer(tracer)
+        self.follows_provider = type(tracer) is trace.ProxyTracer and hasattr(trace, "_TRACER_PROVIDER")
         self.instruments = _instruments_of(meter_provider or metrics.get_meter_provider())
-        self.histograms = self.instruments.histograms
 
 
-_PROXY = metrics.get_meter_provider()
 _by_provider: WeakKeyDictionary[MeterProvider, Instruments] = WeakKeyDictionary()
 
 
 def _instruments_of(provider: MeterProvider) -> Instruments:
-    """One `Instruments` a provider: of two instruments with one name the SDK heeds the first only."""
+    """One `Instruments` per provider: of two instruments with the same name the SDK uses the first only."""
     if provider not in _by_provider:
         # what was made before there was a global provider belongs to that provider now
         follows_proxy = provider is metrics.get_meter_provider() and _PROXY in _by_provider
@@ -102,12 +167,25 @@ def _instruments_of(provider: MeterProvider) -> Instruments:
     return _by_provider[provider]
 
 
-_active = Binding(None, None)
+class InForce:
+    """Holds the binding in force. Ask each time: `bind` replaces it."""
+
+    __slots__ = ("binding",)
+
+    def __init__(self) -> None:
+        self.binding = Binding(None, None)
+
+    def __reduce__(self) -> str:
+        """A decorated function that goes to another process finds there what is in force in that process."""
+        return "in_force"
+
+
+in_force = InForce()
 
 
 def active() -> Binding:
-    """The binding in force. Ask each time: `bind` replaces it."""
-    return _active
+    """The binding in force."""
+    return in_force.binding
 
 
 def bind(
@@ -119,10 +197,9 @@ def bind(
 
 
 def activate(binding: Binding) -> Binding:
-    """Put a binding in force: a new one, or again the one that `active` gave before."""
-    global _active
+    """Put a binding in force: a new one, or again one that `active` returned before."""
     with _lock:
-        _active = binding
+        in_force.binding = binding
         for name in _sources:
             binding.instruments.observe(name)
         return binding
@@ -132,29 +209,57 @@ def observe(name: str, source: Source) -> None:
     """Feed the observable instrument `name` from `source`, in this binding and in all later ones."""
     with _lock:
         _sources[name] = source
-        _active.instruments.observe(name)
+        in_force.binding.instruments.observe(name)
 
 
 def unobserve(name: str) -> None:
-    """Let the observable instrument `name` give nothing from now on."""
+    """Let the observable instrument `name` yield nothing from now on."""
     with _lock:
         _sources.pop(name, None)
 
 
+def begin_counters_anew() -> None:
+    """Let all counters that are observed count from here on, for a provider that begins here."""
+    global _before
+    with _lock:
+        _before = {
+            name: _sums(_read(name, source))
+            for name, source in _sources.items()
+            if INSTRUMENTS[name].kind == "counter"
+        }
+
+
+def _sums(observations: Iterable[Observation]) -> Sums:
+    found: Sums = {}
+    for observation in observations:
+        key = tuple((observation.attributes or {}).items())
+        found[key] = found.get(key, 0) + observation.value
+    return found
+
+
+def _counted_since(before: Sums | None, observations: Iterable[Observation]) -> Iterable[Observation]:
+    """What was counted since then. Where that is nothing, a set is left out, as before its first count."""
+    if not before:
+        return observations
+    return [
+        Observation(total - before.get(key, 0), dict(key))
+        for key, total in _sums(observations).items()
+        if total != before.get(key)
+    ]
+
+
+@_forks.in_child
 def _forked() -> None:
     global _lock
     _lock = RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
+    _before.clear()
 
 
 def _read(name: str, source: Source) -> Iterable[Observation]:
     try:
         return list(source())
-    except Exception:
-        if name not in _failed:
-            _failed.add(name)
+    except Exception as error:
+        raise_interrupt(error)
+        if _is_first_failure(name):
             log.warning("%s cannot be read and is left out", name, exc_info=True)
         return ()

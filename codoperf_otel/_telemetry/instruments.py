@@ -11,7 +11,9 @@ DURATION_BOUNDS = (
     0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
 )  # fmt: skip
 AGENT_BOUNDS = tuple(0.1 * 2**n for n in range(13))
+PAUSE_BOUNDS = tuple(bound for bound in DURATION_BOUNDS if bound <= 1)
 TOOL_BOUNDS = tuple(0.01 * 2**n for n in range(14))
+WORKFLOW_BOUNDS = (1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0)
 
 
 class Instrument(NamedTuple):
@@ -39,10 +41,22 @@ INSTRUMENTS: dict[str, Instrument] = {
     names.OPERATION_MEMORY_PEAK: Instrument(
         "gauge", "By", "Highest process memory of the operations running now or ended in the last minute"
     ),
+    names.CHILD_PROCESS_CPU_TIME: Instrument(
+        "counter", "s", "CPU time of ended child processes, by what started them"
+    ),
     names.INVOKE_AGENT_DURATION: Instrument("histogram", "s", "Duration of agent invocations", AGENT_BOUNDS),
     names.EXECUTE_TOOL_DURATION: Instrument("histogram", "s", "Duration of tool executions", TOOL_BOUNDS),
+    names.WORKFLOW_DURATION: Instrument("histogram", "s", "Duration of workflows", WORKFLOW_BOUNDS),
+    names.AGENT_CPU_TIME: Instrument("counter", "s", "CPU time of agents, without the agents inside them"),
+    names.AGENT_CHILD_PROCESS_CPU_TIME: Instrument(
+        "counter", "s", "CPU time of ended child processes, by the agent in force where they were started"
+    ),
+    names.AGENT_CACHE_SAVED_TIME: Instrument(
+        "counter", "s", "Time that the cache hits of agents would have taken to compute"
+    ),
     names.CACHE_LOOKUPS: Instrument("counter", "{lookup}", "Cache lookups by result"),
     names.CACHE_EVICTIONS: Instrument("counter", "{entry}", "Cache entries removed by the cache itself"),
+    names.CACHE_SIZE: Instrument("updowncounter", "By", "Size of the values in the cache"),
     names.CACHE_ENTRY_COUNT: Instrument("updowncounter", "{entry}", "Entries in the cache"),
     names.CACHE_ENTRY_LIMIT: Instrument("updowncounter", "{entry}", "Most entries the cache may hold"),
     names.CACHE_LOAD_DURATION: Instrument(
@@ -66,10 +80,22 @@ INSTRUMENTS: dict[str, Instrument] = {
     names.PROCESS_CONTEXT_SWITCHES: Instrument("counter", "{context_switch}", "Context switches by type"),
     names.PROCESS_PAGING_FAULTS: Instrument("counter", "{fault}", "Page faults by type"),
     names.PROCESS_DISK_IO: Instrument("counter", "By", "Bytes read from and written to disk"),
+    names.PROCESS_MEMORY_LIMIT: Instrument(
+        "updowncounter", "By", "Memory that the container may use, where it has a limit"
+    ),
+    names.PROCESS_CPU_THROTTLED_TIME: Instrument(
+        "counter", "s", "Time for which the container had used up its share of CPU time"
+    ),
     names.CPYTHON_GC_COLLECTIONS: Instrument("counter", "{collection}", "Garbage collections by generation"),
     names.CPYTHON_GC_COLLECTED_OBJECTS: Instrument("counter", "{object}", "Objects freed by the collector"),
     names.CPYTHON_GC_UNCOLLECTABLE_OBJECTS: Instrument(
         "counter", "{object}", "Objects that the collector could not free"
+    ),
+    names.GC_PAUSE_DURATION: Instrument(
+        "histogram", "s", "Time for which the garbage collector stopped the program", PAUSE_BOUNDS
+    ),
+    names.EVENT_LOOP_LAG: Instrument(
+        "histogram", "s", "Time after which asyncio's loops run what is ready", PAUSE_BOUNDS
     ),
     names.SYSTEM_CPU_UTILIZATION: Instrument("gauge", "1", "Share of the CPUs' time by mode"),
     names.SYSTEM_MEMORY_USAGE: Instrument("updowncounter", "By", "Memory of the machine by state"),

@@ -1,10 +1,15 @@
 """Every name that leaves the process: attributes, events, metrics and the values they take.
 
-Names under ``codoperf.`` are this package's own; the others are OpenTelemetry's and mean what its
+Names under ``codoperf.`` are this package's own. The others are OpenTelemetry's, and mean what its
 semantic conventions say.
 """
 
+from typing import Final
+
 SCOPE = "codoperf_otel"
+
+# the version of the semantic conventions that the names below follow
+SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
 
 # attributes that OpenTelemetry defines
 CODE_FUNCTION_NAME = "code.function.name"
@@ -29,17 +34,22 @@ GEN_AI_TOOL_NAME = "gen_ai.tool.name"
 GEN_AI_TOOL_TYPE = "gen_ai.tool.type"
 GEN_AI_TOOL_DESCRIPTION = "gen_ai.tool.description"
 GEN_AI_TOOL_CALL_ID = "gen_ai.tool.call.id"
+GEN_AI_WORKFLOW_NAME = "gen_ai.workflow.name"
 METRIC_OVERFLOW = "otel.metric.overflow"
 
 # values of gen_ai.operation.name, and first words of the span names
 INVOKE_AGENT = "invoke_agent"
 EXECUTE_TOOL = "execute_tool"
+INVOKE_WORKFLOW = "invoke_workflow"
 
 # name of the span event, and of the log record, that an exception is
 EXCEPTION = "exception"
 
 # first word of the name of a span that a lazy load makes
 LAZY_LOAD = "lazy_load"
+
+# first word of the name of a span that an import is
+IMPORT = "import"
 
 # attributes of this package
 OPERATION_NAME = "codoperf.operation.name"
@@ -48,6 +58,8 @@ ARGUMENT = "codoperf.argument"
 RESULT = "codoperf.result"
 CPU_TIME = "codoperf.cpu.time"
 CPU_SELF_TIME = "codoperf.cpu.self_time"
+CPU_CHILD_PROCESS_TIME = "codoperf.cpu.child_process_time"
+CPU_CLASS = "codoperf.cpu.class"
 SUSPENDED_TIME = "codoperf.suspended.time"
 YIELDED_COUNT = "codoperf.yielded.count"
 PROCESS_MEMORY_START = "codoperf.process.memory.start"
@@ -55,9 +67,16 @@ PROCESS_MEMORY_END = "codoperf.process.memory.end"
 PROCESS_MEMORY_PEAK = "codoperf.process.memory.peak"
 PROCESS_MEMORY_PEAK_SOURCE = "codoperf.process.memory.peak_source"
 PROCESS_CPU_TIME_SPENT = "codoperf.process.cpu.time"
+CHILD_PROCESS_MEMORY_PEAK = "codoperf.child_process.memory.peak"
+CHILD_PROCESS_MEMORY_PEAK_SOURCE = "codoperf.child_process.memory.peak_source"
+MEMORY_ALLOCATED = "codoperf.memory.allocated"
+MEMORY_ALLOCATION_COUNT = "codoperf.memory.allocation.count"
 PROCESS_MEMORY_DELTA = "codoperf.process.memory.delta"
 MODULE_NAME = "codoperf.module.name"
 MODULE_COUNT = "codoperf.module.count"
+IMPORT_SELF_TIME = "codoperf.import.self_time"
+EVENT_LOOP_LAG_ATTRIBUTE = "codoperf.event_loop.lag"
+GC_PAUSE_DURATION_ATTRIBUTE = "codoperf.gc.pause.duration"
 LAZY_LOAD_DURATION_ATTRIBUTE = "codoperf.lazy_load.duration"
 CACHE_NAME = "codoperf.cache.name"
 CACHE_RESULT = "codoperf.cache.result"
@@ -68,8 +87,34 @@ CACHE_EVICTION_REASON = "codoperf.cache.eviction.reason"
 ABANDONED = "abandoned"
 CANCELLED = "cancelled"
 
+# values of codoperf.cache.result, codoperf.cache.tier and codoperf.cache.eviction.reason
+HIT = "hit"
+MISS = "miss"
+COALESCED = "coalesced"
+STALE = "stale"
+MEMORY = "memory"
+DISK = "disk"
+REDIS = "redis"
+SIZE = "size"
+EXPIRED = "expired"
+INVALID = "invalid"
+
+# values of codoperf.process.memory.peak_source and codoperf.child_process.memory.peak_source
+KERNEL: Final = "kernel"
+SAMPLED: Final = "sampled"
+
+# values of codoperf.cpu.class
+LOW = "low"
+MEDIUM = "medium"
+HIGH = "high"
+
 # span events
+EVENT_LOOP_BLOCKED_EVENT = "codoperf.event_loop.blocked"
+GC_PAUSE_EVENT = "codoperf.gc.pause"
+MEMORY_ALLOCATION_EVENT = "codoperf.memory.allocation"
 LAZY_LOAD_EVENT = "codoperf.lazy_load"
+CACHE_HIT_EVENT = "codoperf.cache.hit"
+CACHE_MISS_EVENT = "codoperf.cache.miss"
 
 # metrics
 FUNCTION_DURATION = "codoperf.function.duration"
@@ -79,15 +124,23 @@ OPERATION_DURATION = "codoperf.operation.duration"
 OPERATION_CPU_TIME = "codoperf.operation.cpu.time"
 OPERATION_ACTIVE = "codoperf.operation.active"
 OPERATION_MEMORY_PEAK = "codoperf.operation.memory.peak"
+CHILD_PROCESS_CPU_TIME = "codoperf.child_process.cpu.time"
 INVOKE_AGENT_DURATION = "gen_ai.invoke_agent.duration"
 EXECUTE_TOOL_DURATION = "gen_ai.execute_tool.duration"
+WORKFLOW_DURATION = "gen_ai.workflow.duration"
+AGENT_CPU_TIME = "codoperf.agent.cpu.time"
+AGENT_CHILD_PROCESS_CPU_TIME = "codoperf.agent.child_process.cpu.time"
+AGENT_CACHE_SAVED_TIME = "codoperf.agent.cache.saved.time"
 CACHE_LOOKUPS = "codoperf.cache.lookups"
 CACHE_EVICTIONS = "codoperf.cache.evictions"
 CACHE_ENTRY_COUNT = "codoperf.cache.entry.count"
 CACHE_ENTRY_LIMIT = "codoperf.cache.entry.limit"
+CACHE_SIZE = "codoperf.cache.size"
 CACHE_LOAD_DURATION = "codoperf.cache.load.duration"
 CACHE_SAVED_TIME = "codoperf.cache.saved.time"
 LAZY_LOAD_DURATION = "codoperf.lazy_load.duration"
+EVENT_LOOP_LAG = "codoperf.event_loop.lag"
+GC_PAUSE_DURATION = "codoperf.gc.pause.duration"
 PROCESS_CPU_TIME = "process.cpu.time"
 PROCESS_CPU_UTILIZATION = "process.cpu.utilization"
 PROCESS_UPTIME = "process.uptime"
@@ -98,6 +151,8 @@ PROCESS_FILE_DESCRIPTOR_COUNT = "process.unix.file_descriptor.count"
 PROCESS_CONTEXT_SWITCHES = "process.context_switches"
 PROCESS_PAGING_FAULTS = "process.paging.faults"
 PROCESS_DISK_IO = "process.disk.io"
+PROCESS_MEMORY_LIMIT = "codoperf.process.memory.limit"
+PROCESS_CPU_THROTTLED_TIME = "codoperf.process.cpu.throttled.time"
 CPYTHON_GC_COLLECTIONS = "cpython.gc.collections"
 CPYTHON_GC_COLLECTED_OBJECTS = "cpython.gc.collected_objects"
 CPYTHON_GC_UNCOLLECTABLE_OBJECTS = "cpython.gc.uncollectable_objects"

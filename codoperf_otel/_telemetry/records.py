@@ -10,6 +10,7 @@ from typing import Any
 from opentelemetry.trace import format_span_id, format_trace_id, get_current_span
 
 from codoperf_otel._telemetry import names
+from codoperf_otel._telemetry.interrupts import raise_interrupt
 
 AREAS = (
     "cache",
@@ -20,8 +21,10 @@ AREAS = (
     "monitoring",
     "performance_monitor",
     "readings",
+    "resource_tracker",
     "run",
     "sdk",
+    "settings",
     "telemetry",
 )
 """The package's loggers are ``codoperf_otel.{area}``."""
@@ -45,25 +48,27 @@ def error_message(error: BaseException) -> str:
     """The text of an exception; an empty one where its own method fails."""
     try:
         return str(error)
-    except Exception:
+    except Exception as failure:
+        raise_interrupt(failure)
         return ""
 
 
 def exception_fields(error: BaseException) -> dict[str, str]:
-    """An exception as OpenTelemetry's convention has it."""
+    """An exception according to OpenTelemetry's convention."""
     fields = {names.EXCEPTION_TYPE: error_type(error), names.EXCEPTION_MESSAGE: error_message(error)}
     try:
         fields[names.EXCEPTION_STACKTRACE] = "".join(traceback.format_exception(error))
-    except Exception:  # an exception whose own text fails
-        return fields
+    except Exception as failure:  # an exception whose own text fails
+        raise_interrupt(failure)
     return fields
 
 
 def message(record: logging.LogRecord) -> str:
-    """The text of a record; where its arguments do not fit, the two side by side."""
+    """The text of a record. Where its arguments do not fit, it is text and arguments side by side."""
     try:
         return record.getMessage()
-    except Exception:
+    except Exception as failure:
+        raise_interrupt(failure)
         return f"{represented(record.msg)} {represented(record.args)}"
 
 
@@ -71,7 +76,8 @@ def represented(value: object) -> str:
     """The `repr` of a value, whatever its method does."""
     try:
         return repr(value)
-    except Exception:
+    except Exception as failure:
+        raise_interrupt(failure)
         return f"<{type(value).__name__}>"
 
 
@@ -89,7 +95,7 @@ def details(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def trace_context(record: logging.LogRecord) -> dict[str, str]:
-    """The ids of the span in which a record is made; none where it has them, or was made elsewhere."""
+    """The ids of the current span; none where the record has them already, or was made in another thread."""
     span = get_current_span().get_span_context()
     if not span.is_valid or hasattr(record, "trace_id") or record.thread not in (None, get_ident()):
         return {}
@@ -97,13 +103,13 @@ def trace_context(record: logging.LogRecord) -> dict[str, str]:
 
 
 def add_trace_context(record: logging.LogRecord) -> bool:
-    """A filter for loggers and handlers: gives each record ``trace_id`` and ``span_id``, and lets it pass."""
+    """A filter for loggers and handlers that adds ``trace_id`` and ``span_id`` to each record."""
     vars(record).update(trace_context(record))
     return True
 
 
 def _complete(record: logging.LogRecord) -> bool:
-    """The filter of the package's own loggers: the ids, and as ``error`` the class of what went wrong."""
+    """The filter of the package's own loggers: ids, and as ``error`` the class of what went wrong."""
     raised = record.exc_info[1] if record.exc_info else None
     arguments = record.args if isinstance(record.args, tuple) else ()
     error = next((each for each in (raised, *arguments) if isinstance(each, BaseException)), None)

@@ -11,6 +11,7 @@ from opentelemetry.util.types import AttributeValue
 
 from codoperf_otel.__about__ import __version__
 from codoperf_otel._telemetry import names
+from codoperf_otel._telemetry.interrupts import raise_interrupt
 from codoperf_otel._telemetry.records import error_message, error_type, exception_fields
 
 EXCEPTION_SIGNAL = "OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN"
@@ -18,17 +19,19 @@ EXCEPTION_SIGNAL = "OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN"
 _NO_LOGGER_PROVIDERS = ("ProxyLoggerProvider", "NoOpLoggerProvider")
 
 
-def add_event(span: Span, name: str, attributes: Mapping[str, AttributeValue]) -> None:
-    """Put an event on a span, if the span records."""
+def add_event(
+    span: Span, name: str, attributes: Mapping[str, AttributeValue], at_ns: int | None = None
+) -> None:
+    """Put an event on a span, if the span records; of now, or of a time in ns since the epoch."""
     if span.is_recording():
-        span.add_event(name, attributes)
+        span.add_event(name, attributes, at_ns)
 
 
 def record_error(span: Span, error: BaseException) -> None:
     """Mark a recording span as failed by `error`: status, ``error.type`` and the exception.
 
-    The exception is an event of the span; a log record instead, or both, where the convention's variable
-    says ``logs`` or ``logs/dup`` and there is a logger provider.
+    The exception is an event of the span. Where there is a logger provider, the convention's variable may
+    make it a log record instead (``logs``), or both (``logs/dup``).
     """
     span.set_attribute(names.ERROR_TYPE, error_type(error))
     span.set_status(StatusCode.ERROR, error_message(error))
@@ -41,12 +44,13 @@ def record_error(span: Span, error: BaseException) -> None:
 def _add_exception_event(span: Span, error: BaseException) -> None:
     try:
         span.record_exception(error)
-    except Exception:  # an exception whose own text fails
+    except Exception as failure:  # an exception whose own text fails
+        raise_interrupt(failure)
         span.add_event(names.EXCEPTION, {names.EXCEPTION_TYPE: error_type(error)})
 
 
 def _log_exception(span: Span, error: BaseException) -> bool:
-    """Whether the exception is a log record now."""
+    """Log the exception; returns whether that was possible."""
     from opentelemetry._logs import LogRecord, SeverityNumber, get_logger_provider
 
     provider = get_logger_provider()
@@ -62,6 +66,7 @@ def _log_exception(span: Span, error: BaseException) -> bool:
     )
     try:
         provider.get_logger(names.SCOPE, __version__).emit(record)
-    except Exception:
+    except Exception as failure:
+        raise_interrupt(failure)
         return False
     return True
