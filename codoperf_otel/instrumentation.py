@@ -9,13 +9,13 @@ from typing import Any
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
-from codoperf_otel import _switches, _telemetry
+from codoperf_otel import _environment_variables as variables
+from codoperf_otel import _telemetry
+from codoperf_otel._calls.context import continue_from_environment
 
 __all__ = ["CodoperfInstrumentor", "instrument", "uninstrument"]
 
 log = logging.getLogger("codoperf_otel.instrumentation")
-
-_has_lean_spans = False
 
 
 def instrument(
@@ -23,56 +23,69 @@ def instrument(
     tracer_provider: TracerProvider | None = None,
     meter_provider: MeterProvider | None = None,
     system: bool = False,
+    subprocess: bool = False,
+    threads: bool = False,
 ) -> None:
     """Send spans and metrics to these providers, and begin to report ``process.*`` and ``cpython.gc.*``.
 
-    Spans and metrics of monitored functions, operations, agents and caches go to the global providers
-    without this call; the readings of the process and of the interpreter begin with it. Calling it again
+    Without this call, spans and metrics of monitored functions, operations, agents and caches go to the
+    global providers. The readings of the process and of the interpreter begin with it. Calling it again
     changes the providers and doubles nothing. A forked child reports its own readings. With
-    ``CODOPERF_OTEL_LEAN_SPANS=true`` spans are lean from here on, if the tracer provider is there by now.
+    ``CODOPERF_OTEL_LEAN_SPANS=true`` spans are lean from here on, if the tracer provider is there by now. A
+    program that was started with the variables of `propagation_env` goes on from there.
 
     Args:
         tracer_provider: where spans go; the global one if None.
         meter_provider: where metrics go; the global one if None.
         system: report ``system.*``, the figures of the whole machine, too.
+        subprocess: measure the child processes that operations and functions start: CPU time and memory.
+        threads: let what runs in a thread belong to the operation and the agent that handed it over, as
+            `propagate_context` does, for ``ThreadPoolExecutor.submit``, ``anyio.to_thread.run_sync`` and
+            ``threading.Thread``.
 
     Raises:
-        ValueError: ``CODOPERF_OTEL_LEAN_SPANS`` is neither true nor false.
+        ValueError: a variable of this package is wrong; the message names it, its value and what is allowed.
 
     >>> instrument()
     >>> uninstrument()
     """
-    # not at the top: a program that never calls this has no use for them
-    from codoperf_otel._readings import process
-    from codoperf_otel._readings import system as machine
+    from codoperf_otel._readings import reporting  # here and below: few programs need it
 
-    _heed_lean_spans()
-    _telemetry.bind(tracer_provider, meter_provider)
-    for readings in (process, machine) if system else (process,):
-        readings.start()
-        for name, source in readings.SOURCES.items():
-            _telemetry.observe(name, source)
+    variables.check_all()
+    _enable_lean_spans()
+    reporting.start(tracer_provider, meter_provider, system=system)
+    if subprocess:
+        from codoperf_otel import _children
+
+        _children.start()
+    continue_from_environment()
+    if threads:
+        from codoperf_otel._workers import threads as lending
+
+        lending.start()
 
 
 def uninstrument() -> None:
-    """Stop the readings and go back to the global providers; monitored code goes on reporting there."""
-    from codoperf_otel._readings import process, system
+    """Stop the readings and go back to the global providers; monitored code goes on reporting there.
 
-    for name in (*process.SOURCES, *system.SOURCES):
-        _telemetry.unobserve(name)
-    _telemetry.bind()
+    What was replaced for ``threads=True`` is put back, and child processes are measured no more.
+    """
+    from codoperf_otel import _children
+    from codoperf_otel._readings import reporting
+    from codoperf_otel._workers import threads
+
+    _children.stop()
+    reporting.stop()
+    threads.stop()
 
 
-def _heed_lean_spans() -> bool:
-    """Let later bindings have lean spans where the variable says so; True where they did not have them."""
-    global _has_lean_spans
-    begins = _switches.flag(_switches.LEAN_SPANS, default=False) and not _has_lean_spans
-    if begins:
-        from codoperf_otel.sdk import lean  # only here does this room reach the SDK
+def _enable_lean_spans() -> bool:
+    """Let later bindings have lean spans where the variable says so. Returns whether that is new."""
+    if not variables.flag(variables.LEAN_SPANS, default=False):
+        return False
+    from codoperf_otel.sdk import lean  # only here does this room reach the SDK
 
-        _telemetry.refine_tracers(lean.refined)
-        _has_lean_spans = True
-    return begins
+    return _telemetry.set_tracer_wrapper(lean.lean_or_own)
 
 
 @dataclass
@@ -86,8 +99,9 @@ class InstrumentorConfiguration:
 class CodoperfInstrumentor:
     """Monitoring without touching code, under ``opentelemetry-instrument`` or by a call.
 
-    The functions that patterns match are monitored, in modules that are loaded and as others load. A
-    pattern is matched with ``module.qualname``; docs/run.md says what is left alone. All instances are one.
+    The functions that patterns match are monitored, in loaded modules at once, in others when they are
+    loaded. A pattern is compared with ``module.qualname``. docs/run.md says what is left alone. All instances
+    share one state.
 
     >>> instrumentor = CodoperfInstrumentor()
     >>> instrumentor.instrument(monitor=["shop.*"], exclude=["shop.legacy.*"])
@@ -102,9 +116,9 @@ class CodoperfInstrumentor:
     @property
     def is_instrumented_by_opentelemetry(self) -> bool:
         """Whether functions are monitored by patterns."""
-        from codoperf_otel import _monitoring
+        from codoperf_otel import _zero_code
 
-        return _monitoring.is_running()
+        return _zero_code.is_running()
 
     def instrument(
         self,
@@ -117,30 +131,34 @@ class CodoperfInstrumentor:
     ) -> None:
         """Monitor what the patterns match, until `uninstrument`. Called again before that, it does nothing.
 
-        The readings of the process begin with `instrument` of this module, not here; lean spans are chosen
-        as there. What else ``opentelemetry-instrument`` hands over is not needed.
+        The readings of the process begin with `instrument` of this module, not here. Lean spans are chosen as
+        there. Other arguments that ``opentelemetry-instrument`` passes are ignored.
 
         Args:
             monitor: patterns; else those of ``CODOPERF_OTEL_MONITOR``, with commas between. Without any,
                 no function is monitored by this.
             exclude: patterns of what is left alone; else those of ``CODOPERF_OTEL_EXCLUDE``.
-            tracer_provider: where this package's spans go from now on. If one provider is given, the other
-                is the global one if None; if none is, nothing changes.
+            tracer_provider: where this package's spans go from now on. If only one provider is given, the
+                global one stands in for the other. If none is given, nothing changes.
             meter_provider: where its metrics go.
 
         Raises:
             ValueError: a pattern or a variable is wrong; the message names it and what is allowed. Where all
-                comes from variables it is logged instead: other instrumentations are to go on.
+                patterns come from variables it is logged instead, so that other instrumentations go on.
         """
-        from codoperf_otel import _monitoring
-        from codoperf_otel._monitoring.patterns import EXCLUDE, MONITOR, Patterns, chosen
+        from codoperf_otel import _zero_code
+        from codoperf_otel._zero_code.patterns import Patterns, option_patterns
 
-        if _monitoring.is_running():
+        if _zero_code.is_running():
             return
         try:
-            patterns = Patterns(chosen("monitor", monitor, MONITOR), chosen("exclude", exclude, EXCLUDE))
-            must_bind = _heed_lean_spans()
-            _monitoring.start(patterns)
+            patterns = Patterns(
+                option_patterns("monitor", monitor, variables.MONITOR),
+                option_patterns("exclude", exclude, variables.EXCLUDE),
+            )
+            variables.check_all()
+            must_bind = _enable_lean_spans()
+            _zero_code.start(patterns)
         except ValueError as error:
             if monitor is not None or exclude is not None:
                 raise
@@ -152,10 +170,10 @@ class CodoperfInstrumentor:
             CodoperfInstrumentor._has_bound = is_given
 
     def uninstrument(self, **_: Any) -> None:
-        """Put every original back; what goes to providers given here goes to the global ones again."""
-        from codoperf_otel import _monitoring
+        """Put every original back. What went to the providers given here goes to the global ones again."""
+        from codoperf_otel import _zero_code
 
-        _monitoring.stop()
+        _zero_code.stop()
         if self._has_bound:
             CodoperfInstrumentor._has_bound = False
             _telemetry.bind()

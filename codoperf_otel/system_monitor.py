@@ -8,9 +8,12 @@ from threading import TIMEOUT_MAX
 from types import TracebackType
 from typing import Any, Self
 
+from codoperf_otel._environment_variables import setting_error
+from codoperf_otel._readings import sampler, system_metrics
+
 __all__ = ["SystemMetrics", "SystemMonitor", "get_system_metrics"]
 
-MAX_HISTORY = 1000
+_MAX_HISTORY = 1000
 
 _MIB = 1 << 20
 _GIB = 1 << 30
@@ -18,7 +21,7 @@ _GIB = 1 << 30
 
 @dataclass
 class SystemMetrics:
-    """The figures of the whole machine at one time; one that the platform does not give is None.
+    """The figures of the whole machine at one time; one that the platform does not have is None.
 
     ``cpu_percent`` is the share of all CPUs' time that was used since the last reading in this process at
     least 0.1 s older, and in the first reading since the machine started; ``memory_percent`` and
@@ -56,7 +59,7 @@ class SystemMonitor:
 
     def __init__(self, interval: float = 1.0) -> None:
         if not 0 < interval <= TIMEOUT_MAX:
-            raise ValueError(f"interval={interval!r}: a number of seconds above 0 is allowed")
+            raise setting_error("interval", interval, "a number of seconds above 0")
         self.interval = interval
         self._history: list[SystemMetrics] = []
 
@@ -67,30 +70,24 @@ class SystemMonitor:
 
     def start_monitoring(self) -> None:
         """Take a reading now and every `interval` seconds, if it does not already."""
-        from codoperf_otel._readings import sampler  # here and below: few programs need them
-
         if sampler.shared.subscribe(self._sample, self.interval):
             self._sample()
 
     def stop_monitoring(self) -> None:
         """Take no more readings; `history` stays."""
-        from codoperf_otel._readings import sampler
-
         sampler.shared.unsubscribe(self._sample)
 
     def _sample(self, _: int = 0) -> None:
         self._history.append(self.get_current_metrics())
-        del self._history[:-MAX_HISTORY]
+        del self._history[:-_MAX_HISTORY]
 
     def get_current_metrics(self) -> SystemMetrics:
         """The figures of the machine now; one reading serves for 50 ms."""
-        from codoperf_otel._readings import system
-
-        reading, earlier = system.current()
-        shares = system.utilization(reading, earlier)
+        reading, earlier = system_metrics.current()
+        shares = system_metrics.utilization(reading, earlier)
         memory, disk, network = reading.memory, reading.filesystem, reading.network
         return SystemMetrics(
-            cpu_percent=None if shares is None else 100 * system.busy(shares),
+            cpu_percent=None if shares is None else 100 * system_metrics.busy(shares),
             memory_percent=memory and 100 * memory.used / memory.total,
             memory_used_mb=memory and memory.used / _MIB,
             memory_total_mb=memory and memory.total / _MIB,

@@ -1,1 +1,1 @@
-"""What the operating system and the interpreter tell about this process."""
+"""What the operating system and the interpreter report about this process and the machine."""

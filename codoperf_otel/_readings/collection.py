@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from threading import Lock
+from threading import RLock
 from time import monotonic_ns
 from typing import Generic, Protocol, TypeVar
+
+from codoperf_otel._once import OncePerKey
 
 log = logging.getLogger("codoperf_otel.readings")
 
@@ -39,7 +41,7 @@ class Readings(Generic[R]):
 
     def begin_lock_anew(self) -> None:
         """In a forked child: the thread that held the lock may be gone."""
-        self._lock = Lock()
+        self._lock = RLock()
 
     def latest(self) -> R:
         """A reading at most 50 ms old."""
@@ -63,11 +65,10 @@ class Readings(Generic[R]):
         return history[-1]
 
 
-_left_out: set[str] = set()
+_is_first_time = OncePerKey()
 
 
 def leave_out(metric: str) -> None:
     """Say once that a metric has no figure on this platform."""
-    if metric not in _left_out:
-        _left_out.add(metric)
+    if _is_first_time(metric):
         log.info("%s cannot be read on this platform and is left out", metric)

@@ -1,13 +1,19 @@
-"""Files of ``/proc/self`` that are read so often that opening them each time would cost too much."""
+"""Files and folders of ``/proc/self`` that are read so often that opening them each time costs too much."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from threading import Lock
+from threading import RLock
 from typing import TypeVar
 
+from codoperf_otel import _forks
+from codoperf_otel._telemetry.interrupts import raise_interrupt
+
 T = TypeVar("T")
+
+UNREADABLE = (OSError, ValueError, IndexError, AttributeError)
+"""What using a kept file raises where the platform has no such file, or another one under its name."""
 
 _CLOSED = -1
 
@@ -28,7 +34,7 @@ class KeptFile:
         _kept.append(self)
 
     def _reset(self) -> None:
-        self._lock = Lock()
+        self._lock = RLock()
         self._descriptor = _CLOSED
         self._identity = (0, 0)
 
@@ -41,7 +47,8 @@ class KeptFile:
         """
         try:
             return parse(os.pread(self._descriptor, size, 0))
-        except (OSError, ValueError, IndexError):
+        except (OSError, ValueError, IndexError) as error:
+            raise_interrupt(error)
             return parse(os.pread(self.descriptor(), size, 0))
 
     def descriptor(self) -> int:
@@ -55,10 +62,15 @@ class KeptFile:
                 self._descriptor = descriptor
             return self._descriptor
 
+    def status(self) -> os.stat_result:
+        """The file's status, found without looking up its path. Raises OSError."""
+        return os.fstat(self.descriptor())
+
     def _is_ours(self) -> bool:
         try:
             return _identity(self._descriptor) == self._identity
-        except OSError:
+        except OSError as error:
+            raise_interrupt(error)
             return False
 
     def forked(self) -> None:
@@ -76,10 +88,7 @@ def _identity(descriptor: int) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
+@_forks.in_child
 def _forked() -> None:
     for kept in _kept:
         kept.forked()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import os
 
-from codoperf_otel._readings import with_psutil
-from codoperf_otel._readings.kept_file import KeptFile
+from codoperf_otel import _forks
+from codoperf_otel._readings.kept_file import UNREADABLE, KeptFile
+from codoperf_otel._telemetry.interrupts import raise_interrupt
 
+KIB = 1024
 MAX_AGE_NS = 100_000_000
 
 _STATM = "/proc/self/statm"
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
-_NEVER = -MAX_AGE_NS
 
 _statm = KeptFile(_STATM) if os.access(_STATM, os.R_OK) else None
-_recent: tuple[int, float | None] = (_NEVER, None)
+_status = KeptFile("/proc/self/status")
 
 
 def rss() -> int | None:
-    """Resident memory in bytes; None where neither ``/proc`` nor psutil gives it."""
+    """Resident memory in bytes; None where neither ``/proc`` nor psutil has it."""
     try:
         if _statm is None:
+            from codoperf_otel._readings import with_psutil  # not at the top: needed without ``/proc`` only
+
             return int(with_psutil.process().memory_info().rss)
         return _statm.read(128, _resident)
-    except Exception:
+    except Exception as error:
+        raise_interrupt(error)
         return None
 
 
@@ -31,24 +35,61 @@ def _resident(statm: bytes) -> int:
     return int(statm.split(b" ", 2)[1]) * _PAGE
 
 
-def recent_rss_mb(now_ns: int) -> float | None:
-    """Resident memory in MiB, at most 100 ms old by the ``perf_counter_ns`` clock that is handed in."""
-    read_at, reading = _recent
-    return reading if 0 <= now_ns - read_at < MAX_AGE_NS else _reread(now_ns)
+def sizes() -> tuple[int, int]:
+    """Virtual and resident memory in bytes, as ``/proc`` has them. Raises one of `UNREADABLE`."""
+    if _statm is None:
+        raise FileNotFoundError(_STATM)
+    virtual, resident = _statm.read(128, _pages)
+    return virtual * _PAGE, resident * _PAGE
 
 
-def _reread(now_ns: int) -> float | None:
-    global _recent
-    resident = rss()
-    reading = None if resident is None else resident / (1 << 20)
-    _recent = (now_ns, reading)
-    return reading
+def _pages(statm: bytes) -> list[int]:
+    return [int(pages) for pages in statm.split()[:2]]
 
 
+def high_water_mark() -> int:
+    """The highest resident memory in bytes, as the kernel knows it. Raises one of `UNREADABLE`."""
+    return _status.read(4096, highest_in)
+
+
+def own_mark() -> int | None:
+    """The same; None where it cannot be read."""
+    try:
+        return high_water_mark()
+    except UNREADABLE as error:
+        raise_interrupt(error)
+        return None
+
+
+def highest_in(status: bytes) -> int:
+    """The high-water mark that a process's ``status`` file has. Raises IndexError where it has none."""
+    return int(status.split(b"VmHWM:", 1)[1].split(None, 1)[0]) * KIB
+
+
+class Recent:
+    """The last reading of the resident memory in MiB, and when it is too old."""
+
+    __slots__ = ("mb", "too_old_ns")
+
+    def __init__(self) -> None:
+        self.mb: float | None = None
+        self.too_old_ns = 0
+
+    def reread(self, now_ns: int) -> float | None:
+        """Read the memory anew; `now_ns` is a reading of ``perf_counter_ns``."""
+        resident = rss()
+        self.mb = None if resident is None else resident / (1 << 20)
+        self.too_old_ns = now_ns + MAX_AGE_NS
+        return self.mb
+
+    def mb_at(self, now_ns: int) -> float | None:
+        """Resident memory in MiB, at most 100 ms old."""
+        return self.mb if now_ns < self.too_old_ns else self.reread(now_ns)
+
+
+recent = Recent()
+
+
+@_forks.in_child
 def _forked() -> None:
-    global _recent
-    _recent = (_NEVER, None)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
+    recent.too_old_ns = 0

@@ -6,7 +6,8 @@ from threading import RLock
 from time import process_time
 
 from codoperf_otel._readings import memory, sampler
-from codoperf_otel._readings.peak import Marks, Reading, Source, Window, readable_vm_hwm
+from codoperf_otel._readings.marks import MarkReading, Marks, Opening, Source
+from codoperf_otel._telemetry import names
 
 INTERVAL = 0.01
 """Seconds between samples; they take 1 % of a CPU while a window is open."""
@@ -26,8 +27,8 @@ class SampledMark:
         self._marks = Marks()
         self._rose = 0
 
-    def open(self) -> Window | None:
-        """Begin a window; None where resident memory is not told."""
+    def open(self) -> Opening | None:
+        """Begin a window; None where resident memory cannot be read."""
         start = memory.rss()
         if start is None:
             return None
@@ -37,19 +38,19 @@ class SampledMark:
             self._note_rise()
             self._open += 1
             sampler.shared.subscribe(self._sample, INTERVAL)
-            return Window(self, self._marks.noted, start, process_time())
+            return self._marks.noted, start, process_time()
 
-    def read(self, moment: int, closing: int) -> Reading:
-        """What is so now, and since the window's beginning; `closing` is 1 at its end, else 0."""
+    def read(self, moment: int, closing: int) -> MarkReading:
+        """The figures now and since the window's beginning; `closing` is 1 at its end, else 0."""
         now = memory.rss()
         with self._lock:
             self._open -= closing
             self._note_rise()
-            source: Source = "kernel" if self._rose > moment else "sampled"
+            source: Source = names.KERNEL if self._rose > moment else names.SAMPLED
             return now, self._marks.since(moment), source, process_time()
 
     def _note_rise(self) -> None:
-        mark = readable_vm_hwm()
+        mark = memory.own_mark() or 0
         if mark > self._mark:
             self._mark = mark
             self._marks.note(mark)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
-from threading import TIMEOUT_MAX, Event, RLock, Thread
+from queue import Empty, SimpleQueue
+from threading import TIMEOUT_MAX, RLock, Thread
 from time import monotonic_ns
 from typing import NamedTuple
+
+from codoperf_otel import _forks
+from codoperf_otel._telemetry.interrupts import raise_interrupt
 
 log = logging.getLogger("codoperf_otel.readings")
 
@@ -22,14 +25,37 @@ class _Turn(NamedTuple):
     interval_ns: int
 
 
+def is_seconds(value: object) -> bool:
+    """Whether a setting is a number of seconds above 0 that threads can wait for."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= TIMEOUT_MAX
+
+
+class Wake:
+    """Ends a wait. An `Event` has a lock on which a signal handler that sets it, too, would wait for ever."""
+
+    def __init__(self) -> None:
+        self._set: SimpleQueue[None] = SimpleQueue()
+
+    def set(self) -> None:
+        """End the wait, or the next one."""
+        self._set.put(None)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until it is set, or so many seconds have passed."""
+        try:
+            self._set.get(timeout=seconds)
+        except Empty:
+            return
+
+
 class Sampler:
     """Calls each subscriber at its own interval, all of them on one daemon thread.
 
-    `clock` gives ns; `wait` returns when so many seconds have passed or the event is set.
+    `clock` returns ns; `wait` returns when so many seconds have passed or it is set.
     """
 
     def __init__(
-        self, clock: Callable[[], int] = monotonic_ns, wait: Callable[[Event, float], object] = Event.wait
+        self, clock: Callable[[], int] = monotonic_ns, wait: Callable[[Wake, float], object] = Wake.wait
     ) -> None:
         self._clock = clock
         self._wait = wait
@@ -39,7 +65,7 @@ class Sampler:
         """Forget all subscribers, as a forked child does: it has neither the thread nor who held the lock."""
         # reentrant: a signal handler may subscribe while this thread does
         self._lock = RLock()
-        self._changed = Event()
+        self._changed = Wake()
         self._turns: dict[Subscriber, _Turn] = {}
         self._thread: Thread | None = None
 
@@ -73,7 +99,6 @@ class Sampler:
     def _run(self) -> None:
         while (pause := self._pause()) is not None:
             self._wait(self._changed, pause)
-            self._changed.clear()
             self._call_those_due()
 
     def _pause(self) -> float | None:
@@ -90,7 +115,8 @@ class Sampler:
         for subscriber in self._take_turns(now):
             try:
                 subscriber(now)
-            except Exception:
+            except Exception as error:
+                raise_interrupt(error)
                 self.unsubscribe(subscriber)
                 log.warning("%r failed and is sampled no more", subscriber, exc_info=True)
 
@@ -107,5 +133,4 @@ class Sampler:
 shared = Sampler()
 """The sampler of this process."""
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=shared.begin_anew)
+_forks.in_child(shared.begin_anew)

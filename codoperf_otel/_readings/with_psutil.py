@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from typing import TYPE_CHECKING
+
+from codoperf_otel import _forks
 
 if TYPE_CHECKING:
     import psutil
@@ -31,5 +32,6 @@ def _process() -> psutil.Process | None:
     return psutil.Process()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_process.cache_clear)
+@_forks.in_child
+def _forked() -> None:
+    _process.cache_clear()

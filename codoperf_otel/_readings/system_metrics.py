@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
@@ -10,32 +9,38 @@ from typing import NamedTuple
 
 from opentelemetry.metrics import Observation
 
-from codoperf_otel._readings import machine
+from codoperf_otel import _forks
+from codoperf_otel._readings import system_readings
 from codoperf_otel._readings.collection import Readings, leave_out
-from codoperf_otel._statistics import Attributes, attribute_set
 from codoperf_otel._telemetry import names
+from codoperf_otel._telemetry.attribute_sets import Attributes, AttributeSets
 
 LEAST_NS = 100_000_000
-"""The shortest time in which the CPU's clock ticks often enough to tell a share."""
+"""The shortest time in which the CPU's clock ticks often enough for a share."""
 
 _WAITING = ("idle", "iowait")
 
 
 class Reading(NamedTuple):
-    """All figures of the machine at one time; None where the platform does not give one."""
+    """All figures of the machine at one time; None where the platform has none."""
 
     at_ns: int
     timestamp: float
-    cpu: machine.CpuTimes | None
-    memory: machine.Memory | None
-    filesystem: machine.Filesystem | None
-    network: dict[str, machine.Traffic] | None
+    cpu: system_readings.CpuTimes | None
+    memory: system_readings.Memory | None
+    filesystem: system_readings.Filesystem | None
+    network: dict[str, system_readings.Traffic] | None
 
 
 def read(at_ns: int) -> Reading:
     """Take a reading now."""
     return Reading(
-        at_ns, time.time(), machine.cpu(), machine.memory(), machine.filesystem(), machine.network()
+        at_ns,
+        time.time(),
+        system_readings.cpu(),
+        system_readings.memory(),
+        system_readings.filesystem(),
+        system_readings.network(),
     )
 
 
@@ -52,7 +57,7 @@ def current() -> tuple[Reading, Reading | None]:
     return _readings.compared(LEAST_NS)
 
 
-def utilization(latest: Reading, earlier: Reading | None) -> machine.CpuTimes | None:
+def utilization(latest: Reading, earlier: Reading | None) -> system_readings.CpuTimes | None:
     """The share of the CPUs' time by mode between two readings, or since the machine started."""
     if latest.cpu is None:
         return None
@@ -63,7 +68,7 @@ def utilization(latest: Reading, earlier: Reading | None) -> machine.CpuTimes | 
     return {mode: seconds / elapsed for mode, seconds in spent.items()} if elapsed else None
 
 
-def busy(shares: machine.CpuTimes) -> float:
+def busy(shares: system_readings.CpuTimes) -> float:
     """The share of the CPUs' time in which they did something."""
     return min(sum(share for mode, share in shares.items() if mode not in _WAITING), 1.0)
 
@@ -112,16 +117,16 @@ def _each(
 
 @cache
 def _filesystem_attributes() -> Attributes:
-    """What the root directory is mounted from and how, as far as the platform tells it."""
-    attributes: Attributes = {names.SYSTEM_FILESYSTEM_MOUNTPOINT: machine.ROOT}
-    if (mount := machine.mount()) is not None:
+    """What the root directory is mounted from and how, as far as the platform reports it."""
+    attributes: Attributes = {names.SYSTEM_FILESYSTEM_MOUNTPOINT: system_readings.ROOT}
+    if (mount := system_readings.mount()) is not None:
         attributes[names.SYSTEM_DEVICE] = mount.device
         attributes[names.SYSTEM_FILESYSTEM_TYPE] = mount.type
         attributes[names.SYSTEM_FILESYSTEM_MODE] = mount.mode
     return attributes
 
 
-_interfaces: dict[tuple[str, str], Attributes] = {}
+_interfaces = AttributeSets()
 
 
 def _network_io() -> Iterable[Observation]:
@@ -138,12 +143,8 @@ def _network_io() -> Iterable[Observation]:
 
 def _interface_attributes(interface: str, direction: str) -> Attributes:
     """Names of interfaces come and go with containers: each takes its places among the attribute sets."""
-    key = (interface, direction)
-    if key not in _interfaces:
-        _interfaces[key] = attribute_set(
-            {names.NETWORK_INTERFACE_NAME: interface, names.NETWORK_IO_DIRECTION: direction}
-        )
-    return _interfaces[key]
+    attributes = {names.NETWORK_INTERFACE_NAME: interface, names.NETWORK_IO_DIRECTION: direction}
+    return _interfaces.get((interface, direction), attributes)
 
 
 SOURCES: dict[str, Source] = {
@@ -155,5 +156,4 @@ SOURCES: dict[str, Source] = {
 }
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_readings.begin_lock_anew)
+_forks.in_child(_readings.begin_lock_anew)

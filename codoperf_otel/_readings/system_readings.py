@@ -1,6 +1,6 @@
 """The single figures of the whole machine: from ``/proc``, else from psutil.
 
-In a container the kernel tells of the host here; memory and CPU limits of the container are not in it.
+In a container these are the figures of the host; limits of the container are not among them.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from codoperf_otel._readings import figures
+from codoperf_otel._readings.ways import first_that_works
 
 PROC = "/proc"
 ROOT = os.path.abspath(os.sep)  # noqa: PTH100  pathlib costs a tenth of this package's import
@@ -62,7 +62,7 @@ class Mount(NamedTuple):
 
 def cpu() -> CpuTimes | None:
     """CPU time by mode."""
-    return figures._first(_cpu_of_proc, _cpu_of_psutil)
+    return first_that_works(_cpu_of_proc, _cpu_of_psutil)
 
 
 def _cpu_of_proc() -> CpuTimes:
@@ -87,7 +87,7 @@ def _by_mode(times: CpuTimes) -> CpuTimes:
 
 def memory() -> Memory | None:
     """Physical memory by state."""
-    return figures._first(_memory_of_proc, _memory_of_psutil)
+    return first_that_works(_memory_of_proc, _memory_of_psutil)
 
 
 def _memory_of_proc() -> Memory:
@@ -113,7 +113,7 @@ def _memory_of_psutil() -> Memory:
 
 def filesystem() -> Filesystem | None:
     """The file system of the root directory; on Windows that of the current drive."""
-    return figures._first(_filesystem)
+    return first_that_works(_filesystem)
 
 
 def _filesystem() -> Filesystem:
@@ -127,7 +127,7 @@ def _filesystem() -> Filesystem:
 
 def network() -> dict[str, Traffic] | None:
     """Bytes by network interface."""
-    return figures._first(_network_of_proc, _network_of_psutil)
+    return first_that_works(_network_of_proc, _network_of_psutil)
 
 
 def _network_of_proc() -> dict[str, Traffic]:
@@ -148,7 +148,7 @@ def _network_of_psutil() -> dict[str, Traffic]:
 
 def mount() -> Mount | None:
     """How the root directory is mounted."""
-    return figures._first(_mount_of_proc, _mount_of_psutil)
+    return first_that_works(_mount_of_proc, _mount_of_psutil)
 
 
 def _mount_of_proc() -> Mount:

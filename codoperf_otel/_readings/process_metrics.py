@@ -7,53 +7,59 @@ or another reader's, will see.
 from __future__ import annotations
 
 import gc
-import os
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from opentelemetry.metrics import Observation
 
-from codoperf_otel._readings import figures
+from codoperf_otel import _forks
+from codoperf_otel._readings import cgroup, process_readings
 from codoperf_otel._readings.collection import Readings, leave_out
 from codoperf_otel._telemetry import names
 
 
 class Reading(NamedTuple):
-    """All figures of the process at one time; None where the platform does not give one."""
+    """All figures of the process at one time; None where the platform has none."""
 
     at_ns: int
-    cpu: figures.Cpu | None
+    cpu: process_readings.Cpu | None
     resident: int | None
     virtual: int | None
     threads: int | None
     descriptors: int | None
-    switches: figures.Switches | None
-    faults: figures.Faults | None
-    disk_io: figures.DiskIO | None
+    switches: process_readings.Switches | None
+    faults: process_readings.Faults | None
+    disk_io: process_readings.DiskIO | None
     uptime: float | None
+    memory_limit: float | None
+    throttled: float | None
 
 
 def read(at_ns: int) -> Reading:
     """Take a reading now."""
-    resident, virtual = figures.memory() or (None, None)
+    resident, virtual = process_readings.memory() or (None, None)
     return Reading(
         at_ns,
-        figures.cpu(),
+        process_readings.cpu(),
         resident,
         virtual,
-        figures.threads(),
-        figures.descriptors(),
-        figures.switches(),
-        figures.faults(),
-        figures.disk_io(),
-        figures.uptime(),
+        process_readings.threads(),
+        process_readings.descriptors(),
+        process_readings.switches(),
+        process_readings.faults(),
+        process_readings.disk_io(),
+        process_readings.uptime(),
+        cgroup.memory_limit(),
+        cgroup.throttled_time(),
     )
 
 
 Source = Callable[[], Iterable[Observation]]
 
 _readings = Readings(read)
-# what a forked child's interpreter counted as long as it was the parent's
+# what a forked child's group and interpreter had counted as long as it was the parent
+_throttled_before = 0.0
 _gc_before = [dict.fromkeys(generation, 0) for generation in gc.get_stats()]
 
 
@@ -83,9 +89,24 @@ def _cpu_utilization() -> Iterable[Observation]:
     latest, earlier = _readings.compared()
     if earlier is None or latest.cpu is None or earlier.cpu is None:
         return []
-    available = (latest.at_ns - earlier.at_ns) / 1e9 * figures.cpu_count()
-    spent = figures.Cpu(latest.cpu.user - earlier.cpu.user, latest.cpu.system - earlier.cpu.system)
-    return _parts(figures.Cpu(spent.user / available, spent.system / available), names.CPU_MODE)
+    available = (latest.at_ns - earlier.at_ns) / 1e9 * process_readings.available_cpus()
+    spent = process_readings.Cpu(latest.cpu.user - earlier.cpu.user, latest.cpu.system - earlier.cpu.system)
+    return _parts(process_readings.Cpu(spent.user / available, spent.system / available), names.CPU_MODE)
+
+
+def _memory_limit() -> Iterable[Observation]:
+    limit = _readings.latest().memory_limit
+    if limit is None:
+        leave_out(names.PROCESS_MEMORY_LIMIT)
+    return [] if limit is None or limit == math.inf else [Observation(limit)]
+
+
+def _throttled_time() -> Iterable[Observation]:
+    throttled = _readings.latest().throttled
+    if throttled is None:
+        leave_out(names.PROCESS_CPU_THROTTLED_TIME)
+        return []
+    return [Observation(throttled - _throttled_before)]
 
 
 def _gc(statistic: str) -> Source:
@@ -112,17 +133,17 @@ _FIGURES: dict[str, tuple[str, str | None]] = {
 
 SOURCES: dict[str, Source] = {metric: _figure(metric, *figure) for metric, figure in _FIGURES.items()} | {
     names.PROCESS_CPU_UTILIZATION: _cpu_utilization,
+    names.PROCESS_MEMORY_LIMIT: _memory_limit,
+    names.PROCESS_CPU_THROTTLED_TIME: _throttled_time,
     names.CPYTHON_GC_COLLECTIONS: _gc("collections"),
     names.CPYTHON_GC_COLLECTED_OBJECTS: _gc("collected"),
     names.CPYTHON_GC_UNCOLLECTABLE_OBJECTS: _gc("uncollectable"),
 }
 
 
+@_forks.in_child
 def _forked() -> None:
-    global _readings, _gc_before
+    global _readings, _gc_before, _throttled_before
     _readings = Readings(read)
     _gc_before = gc.get_stats()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
+    _throttled_before = cgroup.throttled_time() or 0.0

@@ -6,20 +6,24 @@ those of the main thread alone.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
-from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from functools import cache
+from typing import NamedTuple
 
-from codoperf_otel._readings import with_psutil
+from codoperf_otel import _forks
+from codoperf_otel._readings import cgroup, with_psutil
+from codoperf_otel._readings.kept_file import KeptFile
+from codoperf_otel._readings.memory import sizes
+from codoperf_otel._readings.ways import first_that_works
 
 if sys.platform != "win32":
     import resource
 
-T = TypeVar("T")
-
 PROC = "/proc/self"
+_task, _fd = KeptFile(f"{PROC}/task"), KeptFile(f"{PROC}/fd")
 
 
 class Cpu(NamedTuple):
@@ -59,12 +63,12 @@ class DiskIO(NamedTuple):
 
 def cpu() -> Cpu | None:
     """CPU time by mode."""
-    return _first(_cpu_of_rusage, _cpu_of_times)
+    return first_that_works(_cpu_of_rusage, _cpu_of_times)
 
 
 def _cpu_of_rusage() -> Cpu:
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    return Cpu(usage.ru_utime, usage.ru_stime)
+    return Cpu(round(usage.ru_utime, 6), round(usage.ru_stime, 6))  # microseconds, read as floats
 
 
 def _cpu_of_times() -> Cpu:
@@ -78,15 +82,19 @@ def cpu_count() -> int:
     return os.cpu_count() or 1
 
 
+def available_cpus() -> float:
+    """How many CPUs' time the process may use: its CPUs, or less where its container has a lower limit."""
+    return min(cpu_count(), cgroup.cpu_limit() or math.inf)
+
+
 def memory() -> Memory | None:
     """Resident and virtual memory."""
-    return _first(_memory_of_proc, _memory_of_psutil)
+    return first_that_works(_memory_of_proc, _memory_of_psutil)
 
 
 def _memory_of_proc() -> Memory:
-    virtual, resident = _content("statm").split()[:2]
-    page = os.sysconf("SC_PAGE_SIZE")
-    return Memory(int(resident) * page, int(virtual) * page)
+    virtual, resident = sizes()
+    return Memory(resident, virtual)
 
 
 def _memory_of_psutil() -> Memory:
@@ -96,23 +104,27 @@ def _memory_of_psutil() -> Memory:
 
 def threads() -> int | None:
     """Threads, those not started by Python included."""
-    return _first(lambda: int(_stat_fields()[17]), lambda: with_psutil.process().num_threads())
+    return first_that_works(_threads_of_proc, lambda: with_psutil.process().num_threads())
+
+
+def _threads_of_proc() -> int:
+    # a folder has two links, and this one has another for each thread
+    return max(_task.status().st_nlink - 2, 0) or int(_stat_fields()[17])
 
 
 def descriptors() -> int | None:
     """File descriptors in use."""
-    return _first(_descriptors_of_proc, lambda: with_psutil.process().num_fds())
+    return first_that_works(_descriptors_of_proc, lambda: with_psutil.process().num_fds())
 
 
 def _descriptors_of_proc() -> int:
-    folder = f"{PROC}/fd"
     # the size of the folder is their number from Linux 6.2 on; to list it takes one more
-    return os.stat(folder).st_size or len(os.listdir(folder)) - 1  # noqa: PTH116, PTH208
+    return _fd.status().st_size or len(os.listdir(f"{PROC}/fd")) - 1  # noqa: PTH208
 
 
 def switches() -> Switches | None:
     """Context switches by type."""
-    return _first(_switches_of_rusage, lambda: Switches(*with_psutil.process().num_ctx_switches()))
+    return first_that_works(_switches_of_rusage, lambda: Switches(*with_psutil.process().num_ctx_switches()))
 
 
 def _switches_of_rusage() -> Switches:
@@ -122,7 +134,7 @@ def _switches_of_rusage() -> Switches:
 
 def faults() -> Faults | None:
     """Page faults by type."""
-    return _first(_faults_of_rusage)
+    return first_that_works(_faults_of_rusage)
 
 
 def _faults_of_rusage() -> Faults:
@@ -132,7 +144,7 @@ def _faults_of_rusage() -> Faults:
 
 def disk_io() -> DiskIO | None:
     """Bytes read from and written to storage."""
-    return _first(_disk_io_of_proc, _disk_io_of_psutil)
+    return first_that_works(_disk_io_of_proc, _disk_io_of_psutil)
 
 
 def _disk_io_of_proc() -> DiskIO:
@@ -147,12 +159,18 @@ def _disk_io_of_psutil() -> DiskIO:
 
 def uptime() -> float | None:
     """Seconds since the process started."""
-    return _first(_uptime_of_proc, lambda: time.time() - with_psutil.process().create_time())
+    return first_that_works(_uptime_of_proc, lambda: time.monotonic() - _started())
 
 
 def _uptime_of_proc() -> float:
     started = int(_stat_fields()[19]) / os.sysconf("SC_CLK_TCK")
     return time.clock_gettime(time.CLOCK_BOOTTIME) - started
+
+
+@cache
+def _started() -> float:
+    """When the process started by the monotonic clock: the wall clock, which psutil goes by, may be set."""
+    return time.monotonic() - (time.time() - float(with_psutil.process().create_time()))
 
 
 def _stat_fields() -> list[str]:
@@ -161,15 +179,14 @@ def _stat_fields() -> list[str]:
 
 
 def _content(name: str) -> str:
-    with open(f"{PROC}/{name}", encoding="ascii", errors="replace") as file:  # noqa: PTH123
-        return file.read()
+    """A file of ``/proc``, by the system's own calls: as a text file it costs twice as much."""
+    descriptor = os.open(f"{PROC}/{name}", os.O_RDONLY)
+    try:
+        return os.read(descriptor, 4096).decode("ascii", "replace")
+    finally:
+        os.close(descriptor)
 
 
-def _first(*ways: Callable[[], T]) -> T | None:
-    """What the first way gives that works here."""
-    for way in ways:
-        try:
-            return way()
-        except Exception:  # noqa: S112  no way is sure: files, calls and psutil's figures differ by platform
-            continue
-    return None
+@_forks.in_child
+def _forked() -> None:
+    _started.cache_clear()
