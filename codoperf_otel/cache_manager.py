@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Hashable
-from functools import cached_property
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from codoperf_otel._cache import keys
-from codoperf_otel._cache.functions import CacheInfo, FunctionCache, wrap
-from codoperf_otel._cache.scope import Scope
+from codoperf_otel._cache import once_only
+from codoperf_otel._cache.chosen_tiers import ChosenTier, DiskTier, MemoryTier, RedisTier
+from codoperf_otel._cache.encoding import encode
+from codoperf_otel._cache.explanation import CacheExplanation
+from codoperf_otel._cache.functions import CacheInfo, FunctionCache, Options, wrap
+from codoperf_otel._cache.namespace import MANAGERS_OWN, Namespace
+from codoperf_otel._cache.pickling import Unpickled
 from codoperf_otel._cache.store import Store
 from codoperf_otel._cache.tiers import Item
-from codoperf_otel._context import current_agent
+from codoperf_otel._calls.context import agent_in
+from codoperf_otel._calls.runtime_context import runtime
+from codoperf_otel._decorating import check_callable
+from codoperf_otel._environment_variables import CACHE_DISK, flag, setting_error
+from codoperf_otel._telemetry import names
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,8 +27,12 @@ if TYPE_CHECKING:
     from codoperf_otel._cache.types import CachedFunction, Decorator
 
 __all__ = [
+    "CacheExplanation",
     "CacheInfo",
     "CacheManager",
+    "DiskTier",
+    "MemoryTier",
+    "RedisTier",
     "cached_function",
     "clear_cache",
     "get_cache_stats",
@@ -34,24 +44,31 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 S = TypeVar("S")
 
-_MANAGERS_OWN = "codoperf_otel.CacheManager"
-
 
 class CacheManager:
     """Keeps values in memory and on disk, each for a time to live in seconds.
 
-    Memory holds `max_memory_items`, of which the least recently used goes first. Values that JSON gives
-    back exactly (None, bool, int, str, finite float, list and dict of these) are on disk too and survive
-    the process, in one SQLite file under `cache_dir` (the user's cache folder where None) that only this
-    user can read; others stay in memory. Where the folder or the disk does not allow it, one warning is
-    logged and everything stays in memory. `name` is what telemetry calls this cache.
+    Memory holds `max_memory_items`; the least recently used is evicted first. A value in memory is the very
+    object that was set; on disk are copies, which survive the process: plain data as JSON, bytes and numpy
+    arrays as they are, everything else by pickle, signed with a key that only this user can read. A value
+    that cannot be written stays in memory. The disk tier is one SQLite file under `cache_dir` (the user's
+    cache folder where None), which only this user can read. Where the folder or the disk does not allow it,
+    one warning is logged and everything stays in memory.
+
+    `name` is what telemetry calls this cache. With ``disk=False`` everything stays in memory, as with
+    ``CODOPERF_OTEL_CACHE_DISK=false`` for those who do not say. `tiers` are chosen in place of these:
+    at most one `MemoryTier`, in front, and others behind it.
 
     >>> manager = CacheManager(name="prices")
     >>> manager.get("absent", default=0)
     0
+    >>> CacheManager(tiers=[MemoryTier(10)]).max_memory_items
+    10
 
     Raises:
-        ValueError: `max_memory_items` is no integer above 0, or `default_ttl` no number from 0 up.
+        TypeError: `cache_dir` is no path.
+        ValueError: `max_memory_items` is no integer above 0, `default_ttl` no number from 0 up, or `tiers`
+            comes with another choice of tiers, or holds a memory tier behind another.
     """
 
     def __init__(
@@ -61,26 +78,44 @@ class CacheManager:
         default_ttl: float = 3600,
         *,
         name: str = "default",
+        disk: bool | None = None,
+        tiers: Sequence[MemoryTier | ChosenTier] | None = None,
     ) -> None:
         if type(max_memory_items) is not int or max_memory_items < 1:
-            raise ValueError(f"max_memory_items={max_memory_items!r}: must be an integer above 0")
+            raise setting_error("max_memory_items", max_memory_items, "an integer above 0")
+        self._made_from = cache_dir, max_memory_items, default_ttl, name, disk, tiers
         self.name = name
         self.default_ttl = _valid_ttl("default_ttl", default_ttl)
-        self._given_dir = cache_dir
-        self._store = Store(name, lambda: self.cache_dir, max_memory_items)
-        self._scope = self._store.add(Scope(name, lambda: _MANAGERS_OWN))
+        self._disk = DiskTier(cache_dir)
+        limit, max_bytes = max_memory_items, None
+        if tiers is None:
+            choose = lambda: [self._disk.make] if _has_disk(disk) else []  # noqa: E731
+        elif cache_dir is None and disk is None:
+            limit, max_bytes, behind = _split(tiers)
+            self._disk = next((tier for tier in behind if isinstance(tier, DiskTier)), self._disk)
+            choose = lambda: [tier.make for tier in behind]  # noqa: E731
+        else:
+            raise setting_error("tiers", list(tiers), "given without cache_dir and disk")
+        self._store = Store(name, limit, choose, max_bytes)
+        self._store.memory.belongs_to(self, "_store.memory")
+        self._namespace = self._store.add(Namespace(name, lambda: f"{MANAGERS_OWN} {name}"))
+        self._entries, self._memory = self._namespace.entries, self._store.memory
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Other processes have a global manager of their own, and one like each other manager."""
+        if self is _cache_manager:
+            return "_cache_manager"
+        return _again, (_managers.token(self), self._made_from)
 
     @property
     def max_memory_items(self) -> int:
         """The most entries in memory."""
         return self._store.memory.limit
 
-    @cached_property
+    @property
     def cache_dir(self) -> Path:
         """The folder of the entries on disk."""
-        from pathlib import Path  # here and below: its import is dear
-
-        return _default_dir() if self._given_dir is None else Path(self._given_dir)
+        return self._disk.folder
 
     def get(self, key: Hashable, default: Any = None) -> Any:
         """The value set for `key`, else `default`. Keys of different types are different keys.
@@ -89,24 +124,25 @@ class CacheManager:
             TypeError: `key` is of a type that cannot be a key.
         """
         if type(key) is not str:
-            key = keys.encode(key)
-        entry = self._scope.entries.get(key)
-        memory = self._store.memory
+            key = encode(key)
+        entry, memory = self._entries.get(key), self._memory
         if entry is not None and entry.expires > memory.clock():
-            memory.hit(entry, current_agent())
+            around = runtime.get_current()
+            memory.hit(entry, agent_in(around) if around else None)
             return entry.value
-        item = self._store.find(self._scope.place(key))
+        item = self._store.find(self._namespace.location(key))
         return default if item is None else item.value
 
     def set(self, key: Hashable, value: Any, ttl: float | None = None) -> None:
         """Keep `value` for `ttl` seconds (the manager's default where None); 0 keeps nothing.
 
         Raises:
-            TypeError: `key` is of a type that cannot be a key.
+            TypeError: `key` is of a type that cannot be a key, or `value` can be used once only.
             ValueError: `ttl` is no number from 0 up.
         """
+        once_only.refuse("this value", value)
         seconds = self.default_ttl if ttl is None else _valid_ttl("ttl", ttl)
-        self._store.keep(self._scope.place(keys.encode(key)), Item(value, seconds, None))
+        self._store.keep(self._namespace.location(encode(key)), Item(value, seconds, None))
 
     def clear(self) -> None:
         """Forget everything kept here, cached functions' results too, in memory and in `cache_dir`."""
@@ -119,9 +155,9 @@ class CacheManager:
             "memory_items": self._store.memory.count(),
             "max_memory_items": self.max_memory_items,
             "cache_dir": str(self.cache_dir),
-            "disk_files": self._store.disk.count(),
-            "hits": self._scope.hits,
-            "misses": self._scope.misses,
+            "disk_files": self._store.entries(names.DISK),
+            "hits": self._namespace.hits,
+            "misses": self._namespace.misses,
         }
 
 
@@ -134,6 +170,11 @@ def cached_function(
     cache_manager: CacheManager | None = None,
     *,
     version: str | None = None,
+    key: Callable[..., Any] | None = None,
+    disk: bool = True,
+    stale_if_error: float = 0,
+    span_events: bool = False,
+    span_links: bool = False,
 ) -> Decorator: ...
 def cached_function(
     ttl: Any = None,
@@ -141,17 +182,31 @@ def cached_function(
     cache_manager: CacheManager | None = None,
     *,
     version: str | None = None,
+    key: Callable[..., Any] | None = None,
+    disk: bool = True,
+    stale_if_error: float = 0,
+    span_events: bool = False,
+    span_links: bool = False,
 ) -> Any:
     """Keep what a function or coroutine function returns, by its arguments' values and types.
 
     `ttl` is in seconds (the manager's default where None; 0 keeps nothing), `cache_manager` the global
     one where None. Telemetry calls the cache `cache_key_prefix`, else ``module.qualname``. Exceptions
-    are not kept. `self` counts by identity unless its class has a ``__cache_key__()`` method.
+    are not kept. Concurrent callers with one key, threads or tasks, wait for one computation and have its
+    outcome. `self` counts by identity unless its class has a ``__cache_key__()`` method. Where some
+    arguments do not matter, `key` is called with all of them, and what it returns counts in their place.
 
     Results are on disk too if they, the arguments, and the function's defaults and closure allow it.
-    An entry on disk belongs to the function's module, name and code, so a changed function begins
-    anew; what it calls and the globals it reads are not looked at. With `version` that text counts
-    instead of code, defaults and closure.
+    An entry on disk belongs to the function's module and name, and to the code that it reaches: after an
+    edit of that code the function starts empty. ``f.cache_explain()`` says what counts. With `version`, that
+    text counts instead of code, defaults and closure. With ``disk=False`` results stay in memory.
+
+    With `stale_if_error`, a result that expired at most that many seconds ago is returned where the function
+    raises an `Exception`. ``f.cache_refresh(…)`` runs the function and keeps what it returns in place of what
+    is kept; ``f.cache_bypass(…)`` runs it and leaves the cache alone.
+
+    With `span_events`, each hit and each miss is an event of the current span. With `span_links`, a hit links
+    the current span to the one in which the value was computed, if that was sampled.
 
     >>> @cached_function(ttl=60, cache_manager=CacheManager(name="example"))
     ... def area(shape: frozenset[str]) -> object:
@@ -161,48 +216,69 @@ def cached_function(
     >>> area.cache_info()
     CacheInfo(hits=1, misses=1, maxsize=1000, currsize=1)
 
+    >>> @cached_function(key=lambda query, **_: query.lower())
+    ... def search(query: str, *, tries: int = 1) -> str:
+    ...     return query
+    >>> search("Ada"), search("ADA", tries=3)
+    ('Ada', 'Ada')
+
     Raises:
-        TypeError: at decoration, for a generator function; at a call, for an argument without a key.
-        ValueError: `ttl` is no number from 0 up.
+        TypeError: at decoration, for a generator function and for what is not callable, as `key` too; at a
+            call, for an argument without a key, and for a result that can be used once only: an iterator, a
+            coroutine, a future, an open file, a lock.
+        ValueError: `ttl` or `stale_if_error` is no number from 0 up.
     """
-    if callable(ttl):
-        return _cached(ttl, None, None, None, None)
+    manager = _cache_manager if cache_manager is None else cache_manager
+    if key is not None and not callable(key):
+        raise TypeError(f"key is {key!r}: it must be a function of the arguments, or None")
+    grace = _valid_ttl("stale_if_error", stale_if_error)
+    options = Options(None, cache_key_prefix, version, key, disk, grace, span_events, span_links)
+    if callable(ttl) or hasattr(ttl, "__get__"):
+        return _cached(ttl, manager, options)
     if ttl is not None:
         _valid_ttl("ttl", ttl)
-    return lambda func: _cached(func, ttl, cache_key_prefix, cache_manager, version)
+    return lambda func: _cached(func, manager, options._replace(ttl=ttl))
 
 
-def _cached(
-    func: Any, ttl: float | None, prefix: str | None, given: CacheManager | None, version: str | None
-) -> Any:
+def _cached(func: Any, manager: CacheManager, options: Options) -> Any:
+    check_callable("cached_function", func)
     if isinstance(func, (classmethod, staticmethod)):
-        return type(func)(_cached(func.__func__, ttl, prefix, given, version))
-    manager = _cache_manager if given is None else given
-    seconds = (lambda: manager.default_ttl) if ttl is None else (lambda: ttl)
-    return wrap(FunctionCache(func, manager._store, seconds, prefix, version))
+        return type(func)(_cached(func.__func__, manager, options))
+    return wrap(FunctionCache(func, manager, options))
+
+
+def _has_disk(chosen: bool | None) -> bool:
+    """Whether there is a disk tier. The variable is read at the first use, not at this package's import."""
+    return flag(CACHE_DISK, True) if chosen is None else chosen
+
+
+def _split(tiers: Sequence[MemoryTier | ChosenTier]) -> tuple[int, int | None, list[ChosenTier]]:
+    """The most entries and bytes of the memory tier in front, 0 if there is none, and the tiers behind it."""
+    behind = [tier for tier in tiers if not isinstance(tier, MemoryTier)]
+    front = [tier for tier in tiers[:1] if isinstance(tier, MemoryTier)]
+    if not tiers or len(front) + len(behind) < len(tiers):
+        raise setting_error("tiers", list(tiers), "some tiers, of which only the first may be a MemoryTier")
+    return sum(tier.max_items for tier in front), front[0].max_bytes if front else None, behind
 
 
 def _valid_ttl(setting: str, value: Any) -> float:
+    allowed = "a number of seconds from 0 up"
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
-        raise ValueError(f"{setting}={value!r}: must be a number of seconds from 0 up")
-    return value
-
-
-def _default_dir() -> Path:
-    import tempfile
-    from pathlib import Path
-
-    configured = os.environ.get("XDG_CACHE_HOME", "")
-    if Path(configured).is_absolute():  # the specification ignores a relative one
-        base = configured
-    elif sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
-    else:
-        base = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
+        raise setting_error(setting, value, allowed)
     try:
-        return Path(base).expanduser() / "codoperf-otel"
-    except RuntimeError:  # a user without a home
-        return Path(tempfile.gettempdir()) / "codoperf-otel"
+        return float(value)
+    except OverflowError:
+        raise setting_error(setting, value, allowed) from None
+
+
+_managers: Unpickled[CacheManager] = Unpickled()
+
+
+def _again(token: str, made_from: tuple[Any, ...]) -> CacheManager:
+    cache_dir, max_items, ttl, name, disk, tiers = made_from
+    return _managers.get(
+        token, lambda: CacheManager(cache_dir, max_items, ttl, name=name, disk=disk, tiers=tiers)
+    )
 
 
 _cache_manager = CacheManager()

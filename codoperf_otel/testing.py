@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from codoperf_otel import _telemetry
+from codoperf_otel._cache.chosen_tiers import DiskTier
+from codoperf_otel._cache.store import living
+from codoperf_otel._captured import CapturedEvent, CapturedMetric, CapturedPoint, CapturedSpan, listed
+from codoperf_otel._environment_variables import setting_error
 
 if TYPE_CHECKING:
     from codoperf_otel.sdk.recorder import Recorder
@@ -25,80 +30,12 @@ __all__ = [
     "CapturedSpan",
     "CapturedTelemetry",
     "capture_telemetry",
+    "empty_cache",
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class CapturedEvent:
-    """One event of a span."""
-
-    name: str
-    attributes: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class CapturedSpan:
-    """One span that ended in the block.
-
-    ``parent`` is the name of its parent, where that was captured too, and ``parent_id`` the id of any
-    parent. ``start_time`` is in Unix nanoseconds, ``duration`` in seconds, ids are hexadecimal; ``kind`` and
-    ``status`` are OpenTelemetry's words, such as ``INTERNAL`` and ``ERROR``.
-    """
-
-    name: str
-    parent: str | None
-    attributes: dict[str, Any]
-    events: tuple[CapturedEvent, ...]
-    status: str
-    status_description: str | None
-    kind: str
-    start_time: int
-    duration: float
-    trace_id: str
-    span_id: str
-    parent_id: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class CapturedPoint:
-    """What a metric says for one set of attributes.
-
-    Of a histogram ``count`` and ``sum`` are what the block recorded. Of a counter ``value`` is what the
-    block added, of up-down counters and gauges the value at its end. The others are None.
-    """
-
-    attributes: dict[str, Any]
-    value: float | None = None
-    count: int | None = None
-    sum: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CapturedMetric:
-    """A metric and its points; ``kind`` is ``histogram``, ``counter``, ``updowncounter`` or ``gauge``."""
-
-    name: str
-    kind: str
-    unit: str
-    points: tuple[CapturedPoint, ...]
-
-    def point(self, attributes: Mapping[str, Any] | None = None) -> CapturedPoint:
-        """The one point that has these attributes, among others.
-
-        Raises:
-            AssertionError: none has, or several have; it lists the attributes of all points.
-        """
-        __tracebackhide__ = True
-        wanted = attributes or {}
-        found = [point for point in self.points if wanted.items() <= point.attributes.items()]
-        if len(found) != 1:
-            there = _listed(str(point.attributes) for point in self.points)
-            raise AssertionError(f"{len(found)} points of {self.name} have {wanted!r} among\n{there}")
-        return found[0]
-
-
 class CapturedTelemetry:
-    """The telemetry of one block: what there is so far inside it, all of it afterwards."""
+    """The telemetry of one block: inside the block what there is so far, afterwards all of it."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder: Recorder | None = recorder
@@ -129,7 +66,7 @@ class CapturedTelemetry:
         __tracebackhide__ = True
         found = [span for span in self.spans if span.name == name]
         if len(found) != 1:
-            there = _listed(self.tree().splitlines())
+            there = listed(self.tree().splitlines())
             raise AssertionError(f"{len(found)} spans are named {name!r} among\n{there}")
         return found[0]
 
@@ -137,18 +74,18 @@ class CapturedTelemetry:
         """The metric of that name.
 
         Raises:
-            AssertionError: the block gave it no value; it lists the metrics there are.
+            AssertionError: the block added nothing to it; it lists the metrics there are.
         """
         __tracebackhide__ = True
         metrics = self.metrics
         if name not in metrics:
-            raise AssertionError(f"no metric is named {name!r} among\n{_listed(sorted(metrics))}")
+            raise AssertionError(f"no metric is named {name!r} among\n{listed(sorted(metrics))}")
         return metrics[name]
 
     def tree(self) -> str:
         """The spans as lines of text, children under their parents in the order of their starts.
 
-        A failed span says so, events are marked by ``*``. No times are in it, so it can be compared.
+        A failed span says so, and events are marked by ``*``. There are no times, so it can be compared.
         """
         spans = sorted(self.spans, key=lambda span: span.start_time)
         ids = {span.span_id for span in spans}
@@ -171,9 +108,9 @@ class CapturedTelemetry:
 def capture_telemetry() -> Iterator[CapturedTelemetry]:
     """Capture what this package emits in a ``with`` block, in all threads and tasks of the process.
 
-    Every call is sampled, nothing is sent and nothing runs in the background. Afterwards telemetry goes
-    where it went before. Captures may be nested or overlap: each has all that was done while it was open.
-    After a call of `configure` or `instrument` in the block, telemetry goes there and is not captured.
+    Every call is sampled, nothing is sent and nothing runs in the background. Afterwards telemetry goes where
+    it went before. Captures may be nested or overlap: each has all that was done while it was open. After a
+    call of `configure` or `instrument` in the block, telemetry goes where they say, and is not captured.
 
     In pytest it is a fixture of the same name.
 
@@ -206,8 +143,33 @@ _open: dict[_telemetry.Binding, Recorder] = {}
 
 
 @contextmanager
+def empty_cache() -> Iterator[None]:
+    """Let every cache begin empty, and leave nothing behind.
+
+    Inside the block, what caches keep on disk or on a server is in a temporary folder instead. What is there
+    already is neither read nor changed. A `CacheManager` that is made inside the block is not affected. In
+    memory all caches are empty afterwards as well. What was counted stays counted.
+
+    >>> from codoperf_otel import cached_function
+    >>> @cached_function
+    ... def search(query: str) -> str:
+    ...     print("searching")
+    ...     return query
+    >>> for _ in range(2):
+    ...     with empty_cache():
+    ...         found = search("x")
+    searching
+    searching
+    """
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder, ExitStack() as stack:
+        for store in living():
+            stack.enter_context(store.emptied(DiskTier(folder).make))
+        yield
+
+
+@contextmanager
 def _recording() -> Iterator[Recorder]:
-    """The recorder that is in force, else a new one, until the last capture it has is closed."""
+    """The recorder in force, or a new one. It is in force until the last capture that it serves is closed."""
     with _lock:
         recorder = _open.get(_telemetry.active()) or _make_recorder()
         _open[recorder.binding] = recorder
@@ -224,10 +186,10 @@ def _recording() -> Iterator[Recorder]:
 
 
 def _make_recorder() -> Recorder:
-    from codoperf_otel.sdk.settings import INSTALL, is_disabled, wrong
+    from codoperf_otel.sdk.settings import INSTALL, is_disabled
 
     if is_disabled(os.environ):
-        raise wrong(
+        raise setting_error(
             "OTEL_SDK_DISABLED",
             os.environ["OTEL_SDK_DISABLED"],
             "unset, or false, for telemetry to be captured",
@@ -265,7 +227,3 @@ def _difference(now: CapturedPoint, before: CapturedPoint) -> CapturedPoint:
     if now.count is None or now.sum is None:
         return replace(now, value=(now.value or 0) - (before.value or 0))
     return replace(now, count=now.count - (before.count or 0), sum=now.sum - (before.sum or 0))
-
-
-def _listed(lines: Iterable[str]) -> str:
-    return "\n".join(f"  {line}" for line in lines) or "  none"

@@ -1,134 +1,119 @@
-"""Addresses on disk: SHA-256 digests that say the same in every process, and nothing about the arguments.
-
-A key that holds an identity, an object that only its own equality describes, or a class that is
-local to a function has no address: its entry stays in memory.
-"""
+"""Scopes on disk: what separates a function's entries from all others, and its versions from each other."""
 
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Hashable, Iterator
-from types import CodeType
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from types import FunctionType, MethodType
+from typing import Any, NamedTuple
 
-from codoperf_otel._cache.keys import UnkeyableError, encode
+from codoperf_otel._cache.descriptions import is_code
+from codoperf_otel._cache.digests import PROGRAM, NotPortableError, digest, module_or_file
+from codoperf_otel._cache.encoding import UnkeyableError, encode
+from codoperf_otel._cache.explanation import PYTHON, CacheExplanation
+from codoperf_otel._cache.installed import home
+from codoperf_otel._cache.keys import identity
+from codoperf_otel._cache.members import carried, is_ours
+from codoperf_otel._cache.own_sources import Sources, sources_of
+from codoperf_otel._cache.reached_code import Reach
+from codoperf_otel._telemetry.interrupts import raise_interrupt
 
-
-class NotPortableError(Exception):
-    """A key means nothing outside this process."""
-
-
-def digest(key: Hashable) -> str:
-    """The address of a key.
-
-    Raises:
-        NotPortableError: the key holds what only this process knows.
-    """
-    import hashlib  # with it OpenSSL is loaded
-
-    return hashlib.sha256(_bytes(key)).hexdigest()
+_LONGEST_NAME = 100
+_DIGITS = 32
 
 
-def _bytes(key: Any) -> bytes:
-    if isinstance(key, type):
-        return _tagged(b"t", f"{_module_of(key.__module__)}:{_portable_name(key)}".encode())
-    kind = type(key)
-    if kind not in _WRITERS:
-        raise NotPortableError(kind.__qualname__)
-    tag, write = _WRITERS[kind]
-    return _tagged(tag, write(key))
+class Function(NamedTuple):
+    """A cached function as its keys see it: with its cache's name, and what its user calls it."""
+
+    func: Callable[..., Any]
+    cache: str
+    names: Hashable = None
+    version: str | None = None
+    key: Callable[..., Any] | None = None
 
 
-def _tagged(tag: bytes, data: bytes) -> bytes:
-    return b"%b%d:%b" % (tag, len(data), data)
-
-
-def _portable_name(kind: type) -> str:
-    if "<locals>" in kind.__qualname__:
-        raise NotPortableError(kind.__qualname__)
-    return kind.__qualname__
-
-
-_WRITERS: dict[type, tuple[bytes, Callable[[Any], bytes]]] = {
-    type(None): (b"n", lambda _: b""),
-    int: (b"i", lambda number: hex(number).encode()),
-    str: (b"s", lambda text: text.encode("utf-8", "surrogatepass")),
-    bytes: (b"b", bytes),
-    tuple: (b"(", lambda parts: b"".join(map(_bytes, parts))),
-    frozenset: (b"{", lambda parts: b"".join(sorted(map(_bytes, parts)))),
-}
-
-
-def _module_of(name: str) -> str:
-    """The module's name; for the program's own one, its file.
-
-    Raises:
-        NotPortableError: the program has no file, as in a notebook.
-    """
-    if name not in ("__main__", "__mp_main__"):
-        return name
-    file: str | None = getattr(sys.modules.get(name), "__file__", None)
-    if not file or not os.path.isfile(file):  # noqa: PTH113
-        raise NotPortableError(name)
-    return os.path.realpath(file)
-
-
-def origin(func: Callable[..., Any], prefix: str | None, version: str | None) -> str | None:
-    """What tells a function from every other one and from its other versions; None: memory only."""
+def explain(function: Function) -> CacheExplanation:
+    """What distinguishes a function from every other one and from its other versions."""
+    what = CacheExplanation(function.cache, version=function.version)
     try:
-        which = ("version", version) if version is not None else ("code", *map(_code_of, _layers(func)))
-        return digest((_module_of(func.__module__), func.__qualname__, prefix, which))
-    except (AttributeError, NotPortableError):
-        return None
+        return _covered(function, what)
+    except Exception as error:  # of objects that are not what they seem
+        raise_interrupt(error)
+        return what._replace(reason=str(error) or type(error).__name__)
+
+
+def _covered(function: Function, what: CacheExplanation) -> CacheExplanation:
+    func, cache, names, version, key = function
+    what = what._replace(place=_place_of(func.__module__))
+    code: Hashable = None
+    if version is None:
+        code, what = _code_of([*_layers(func), *([] if key is None else [key])], what)
+    which = module_or_file(func.__module__), func.__qualname__, what.place
+    known_as = cache[:_LONGEST_NAME].encode(errors="replace").decode()
+    return what._replace(scope=f"{known_as} {digest((which, names, version, code))[:_DIGITS]}")
+
+
+def _place_of(module: str) -> str | None:
+    """Where a program stands: two copies of one are two programs. Of an installed one, what it is called."""
+    if module in PROGRAM:
+        return module_or_file(module)
+    found = home(module)
+    if found.paths:
+        return os.path.realpath(found.paths[0])
+    return " ".join(each.partition("-")[0] for each in found.distributions) or None
+
+
+def _code_of(functions: Iterable[Any], what: CacheExplanation) -> tuple[Hashable, CacheExplanation]:
+    """What functions reach, and where that has a gap, the files of all that they may reach."""
+    reach = Reach(map(_checked, functions))
+    sources = Sources({}, frozenset()) if reach.gap is None else sources_of(reach.modules)
+    what = what._replace(
+        objects=tuple(reach.objects),
+        packages=tuple(sources.packages),
+        distributions=tuple(sorted(reach.distributions | sources.distributions)),
+        reason=reach.gap,
+    )
+    return (PYTHON, tuple(reach.parts), tuple(sources.packages.items()), what.distributions), what
+
+
+def _checked(func: Any) -> Any:
+    if not isinstance(func, FunctionType):
+        raise NotPortableError(f"it is a {type(func).__qualname__}, of which the code is not known")
+    return func
 
 
 def state(func: Callable[..., Any]) -> Hashable:
-    """The values that a function brings along beside its code: defaults and closures.
+    """The values that a function brings along beside its code: its owner, defaults and closures.
 
     Raises:
         NotPortableError: one of them has no key.
     """
     layers = list(_layers(func))
     try:
-        return tuple(encode(value) for value in _brought(layers) if not any(value is f for f in layers))
+        values = [value for layer in layers for value in carried(layer)]
+        return owner(func), tuple(map(_state_of, values))
     except (UnkeyableError, RecursionError, ValueError) as error:  # ValueError: a closure not filled yet
         raise NotPortableError(str(error)) from None
 
 
-def _brought(layers: list[Any]) -> Iterator[Any]:
-    for func in layers:
-        yield func.__defaults__
-        yield func.__kwdefaults__
-        for name, cell in zip(func.__code__.co_freevars, func.__closure__ or (), strict=True):
-            if name != "__class__":  # the class a method stands in: its name says so already
-                yield cell.cell_contents
+def _state_of(value: Any) -> Hashable:
+    """A value's key; of what is code, the name."""
+    return getattr(value, "__qualname__", None) if is_code(value) else encode(value)
+
+
+def owner(func: Callable[..., Any]) -> Hashable:
+    """The object or class that a method is bound to.
+
+    Raises:
+        UnkeyableError: its key has a part that has none.
+    """
+    of = func.__self__ if isinstance(func, MethodType) else None
+    return encode(of) if of is None or isinstance(of, type) else identity(of)
 
 
 def _layers(func: Any) -> Iterator[Any]:
-    """The function and, where decorators wrapped one, those below it."""
+    """The function and, where decorators wrapped one, those below it; none of this package's own."""
     while func is not None:
-        yield func
+        if not is_ours(func):
+            yield func.__func__ if isinstance(func, MethodType) else func
         func = getattr(func, "__wrapped__", None)
-
-
-def _code_of(func: Any) -> Hashable:
-    return _described(func.__code__)
-
-
-def _described(code: CodeType) -> Hashable:
-    """All of a code object that decides what it does; no address, file or line."""
-    constants = tuple(_described(c) if isinstance(c, CodeType) else encode(c) for c in code.co_consts)
-    return (
-        code.co_code,
-        code.co_exceptiontable,
-        code.co_names,
-        code.co_varnames,
-        code.co_freevars,
-        code.co_cellvars,
-        code.co_flags,
-        code.co_argcount,
-        code.co_posonlyargcount,
-        code.co_kwonlyargcount,
-        constants,
-    )

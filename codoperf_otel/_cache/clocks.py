@@ -10,7 +10,7 @@ wall = time.time
 
 
 def boot() -> str:
-    """What tells one run of the monotonic clock from another: the machine's boot, else this process."""
+    """Identifies one run of the monotonic clock: the machine's boot, else this process."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # noqa: PTH123
             return file.read().strip()

@@ -1,44 +1,24 @@
-"""What the caches count, summed by attribute set, and the observables that read it."""
+"""What the caches count, summed by attribute set."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from threading import RLock
-from typing import TYPE_CHECKING
-from weakref import WeakSet
 
 from opentelemetry.metrics import Observation
 
-from codoperf_otel import _telemetry
-from codoperf_otel._statistics import OVERFLOW, Attributes, attribute_set
 from codoperf_otel._telemetry import names
-
-if TYPE_CHECKING:
-    from codoperf_otel._cache.scope import Scope
-    from codoperf_otel._cache.store import Store
-
-log = logging.getLogger("codoperf_otel.cache")
-
-stores: WeakSet[Store] = WeakSet()
-"""Every living store: its log is folded before a read, its entries are counted at the read."""
+from codoperf_otel._telemetry.attribute_sets import Attributes, AttributeSets
+from codoperf_otel._telemetry.attributes import NANOSECOND_DIGITS
 
 lock = RLock()  # a value's finalizer may call a cached function while this thread counts
-_sets: dict[frozenset[tuple[str, str]], Attributes] = {}
-_observed = False
+_sets = AttributeSets()
 
 
 def attributes(**named: str | None) -> Attributes:
     """The one attribute set of these values; None stands for an absent attribute."""
     found = {_NAMES[name]: value for name, value in named.items() if value is not None}
-    key = frozenset(found.items())
-    with lock:
-        if key in _sets:
-            return _sets[key]
-        taken = attribute_set(found)
-        if taken is not OVERFLOW:
-            _sets[key] = taken
-        return taken
+    return _sets.get(frozenset(found.items()), found)
 
 
 _NAMES = {
@@ -58,24 +38,20 @@ class Sums:
         self._cells: dict[int, tuple[Attributes, float]] = {}
 
     def add(self, of: Attributes, amount: float) -> None:
-        """Add to one set's sum. The set must be one that `attributes` gave."""
+        """Add to one set's sum. The set must be one that `attributes` returned."""
+        cells, cell = self._cells, id(of)
         with lock:
-            self._cells[id(of)] = (of, self._cells.get(id(of), (of, 0))[1] + amount)
+            before = cells.get(cell)
+            cells[cell] = (of, amount if before is None else before[1] + amount)
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Forget all sums."""
         self._cells.clear()
 
     def observations(self) -> Iterator[Observation]:
-        """What an observable's callback gives."""
+        """What an observable's callback returns."""
         for of, amount in list(self._cells.values()):
-            yield Observation(amount, of)
-
-
-def living() -> list[tuple[Store, list[Scope]]]:
-    """The stores and the caches in use of each."""
-    with lock:
-        return [(store, [scope for scope in list(store.scopes) if scope.used]) for store in list(stores)]
+            yield Observation(round(amount, NANOSECOND_DIGITS), of)
 
 
 lookups = Sums()
@@ -83,57 +59,33 @@ evictions = Sums()
 saved_time = Sums()
 
 
-def observe() -> None:
-    """Let the observables read the counts; at the first look-up of any cache."""
-    global _observed
-    if not _observed:
-        _observed = True
-        for name, source in _SOURCES.items():
-            try:
-                _telemetry.observe(name, source)
-            except Exception:
-                log.warning("%s is left out", name, exc_info=True)
+class Tally:
+    """The attribute sets of one cache under one agent, made once."""
 
+    __slots__ = ("_agent", "_cache", "coalesced", "hits", "load", "miss", "stale")
 
-def _folded(sums: Sums) -> Callable[[], Iterable[Observation]]:
-    def source() -> Iterable[Observation]:
-        for store, _ in living():
-            store.memory.fold()
-        return sums.observations()
+    def __init__(self, cache: str, agent: str | None) -> None:
+        self._cache = cache
+        self._agent = agent
+        self.miss = attributes(cache=cache, result=names.MISS, agent=agent)
+        self.coalesced = attributes(cache=cache, result=names.COALESCED, agent=agent)
+        self.stale = attributes(cache=cache, result=names.STALE, agent=agent)
+        self.load = attributes(cache=cache, agent=agent)
+        self.hits: dict[str, Attributes] = {}
 
-    return source
+    def hit(self, tier: str) -> Attributes:
+        """The attributes of a hit in that tier."""
+        if tier not in self.hits:
+            self.hits[tier] = attributes(cache=self._cache, result=names.HIT, tier=tier, agent=self._agent)
+        return self.hits[tier]
 
-
-def _entry_count() -> Iterable[Observation]:
-    sums = Sums()
-    for store, scopes in living():
-        for scope in scopes:
-            for tier in store.tiers:
-                sums.add(attributes(cache=scope.name, tier=tier.name), tier.count(scope))
-    return sums.observations()
-
-
-def _entry_limit() -> Iterable[Observation]:
-    limits: dict[tuple[str, int], int] = {}
-    for store, scopes in living():
-        limits |= {(scope.name, id(store)): store.memory.limit for scope in scopes}
-    sums = Sums()
-    for (name, _), limit in limits.items():
-        sums.add(attributes(cache=name, tier="memory"), limit)
-    return sums.observations()
-
-
-_SOURCES = {
-    names.CACHE_LOOKUPS: _folded(lookups),
-    names.CACHE_EVICTIONS: evictions.observations,
-    names.CACHE_SAVED_TIME: _folded(saved_time),
-    names.CACHE_ENTRY_COUNT: _entry_count,
-    names.CACHE_ENTRY_LIMIT: _entry_limit,
-}
+    def failed_load(self, error: str) -> Attributes:
+        """The attributes of a load that raised."""
+        return attributes(cache=self._cache, agent=self._agent, error=error)
 
 
 def forked() -> None:
-    """Begin anew in a forked child; the lock may have been held by a thread that is gone."""
+    """Start from zero in a forked child; a thread that is gone may have held the lock."""
     global lock
     lock = RLock()
     for sums in (lookups, evictions, saved_time):

@@ -1,231 +1,150 @@
 """The disk tier: one SQLite file in WAL mode, shared by every process that uses its folder.
 
-It never raises for what happens to the medium. A file that is corrupted or has another schema is
-built anew; a folder that others own or may write, a full disk or a read-only one turns the tier off
-for the rest of the process. Each says so once.
+It never raises for what happens to the medium. A corrupted file is moved aside, one with other tables
+begins anew, one that is removed is made anew. A folder that others own or may write, a full disk or a
+read-only one turns the tier off for a minute. Each is logged once.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-import stat
-import weakref
 from collections.abc import Callable
-from threading import RLock
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import NamedTuple
 
-from codoperf_otel._cache import clocks, codec
-from codoperf_otel._cache.scope import Scope
-from codoperf_otel._cache.sqlite import ABANDONED, CORRUPT, PASSING, connect, error_code
-from codoperf_otel._cache.tiers import EXPIRED, INVALID, Item, OnEvict, Place
+from codoperf_otel._cache.codec import Codecs, Serializer
+from codoperf_otel._cache.database import Database
+from codoperf_otel._cache.items import Items
+from codoperf_otel._cache.locks import Locks
+from codoperf_otel._cache.namespace import Location, Namespace
+from codoperf_otel._cache.sqlite import number, used_bytes
+from codoperf_otel._cache.tiers import Item, OnEvict
+from codoperf_otel._telemetry import names
 
-if TYPE_CHECKING:
-    import sqlite3
-    from pathlib import Path
-
-T = TypeVar("T")
-
-log = logging.getLogger("codoperf_otel.cache")
-
-FILE = "cache.sqlite3"
 PURGE_EVERY = 256
-AHEAD = 60.0  # seconds by which another process's entry may seem to come from the future
+FIRST_TO_EXPIRE = 64
+LARGEST = 999_000_000
+"""The most bytes of a value. SQLite refuses a row of 1,000,000,000, and the older value would stay."""
 
-_GET = "SELECT created, expires, boot, ticks, load, codec, value FROM entries WHERE address = ?"
-_PUT = "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_GET = "SELECT CAST(IFNULL(record, '') AS BLOB) FROM entries WHERE address = ?"
+_PUT = (
+    "INSERT INTO entries VALUES (?, ?, ?, ?, ?) ON CONFLICT (address) DO UPDATE SET scope = excluded.scope,"
+    " expires = excluded.expires, size = excluded.size, record = excluded.record"
+)
 _REMOVE = "DELETE FROM entries WHERE address = ?"
-_REMOVE_SAME = "DELETE FROM entries WHERE address = ? AND created = ?"
-_PURGE = "DELETE FROM entries WHERE expires <= ? OR created > ?"
+_REMOVE_SAME = "DELETE FROM entries WHERE address = ? AND CAST(IFNULL(record, '') AS BLOB) = ?"
+_PURGE = "DELETE FROM entries WHERE expires <= ?"
+_EVICT = "DELETE FROM entries WHERE rowid IN (SELECT rowid FROM entries ORDER BY expires LIMIT ?)"
+
+_COUNT = "SELECT COUNT(*) FROM entries"
+_SIZE = "SELECT SUM(size) FROM entries"
+_OF_ONE = " WHERE scope = ?"
+
+
+class Limits(NamedTuple):
+    """The most that a folder may hold: bytes in all, and the seconds that any entry stays."""
+
+    size: int
+    age: float
 
 
 class Disk:
-    """The entries of all scopes in one folder."""
+    """The entries of all namespaces in one folder."""
 
-    name = "disk"
+    name = names.DISK
+    counts_at_once = True
 
-    def __init__(self, folder: Callable[[], Path], on_evict: OnEvict) -> None:
-        self._folder = folder
+    def __init__(
+        self,
+        folder: Callable[[], Path],
+        on_evict: OnEvict,
+        limits: Limits,
+        serializer: Serializer | None = None,
+    ) -> None:
         self._on_evict = on_evict
-        self._wall = clocks.wall
-        self._monotonic = clocks.monotonic
-        self._boot = clocks.boot()
-        self._lock = RLock()
-        self._connection: sqlite3.Connection | None = None
-        self._closer: weakref.finalize[..., Any] | None = None
-        self._inode: int | None = None
-        self._off = False
-        self._rebuilt = False
-        self._puts = 0
+        self._limits = limits
+        self._items = Items(Codecs(serializer))
+        self._database = Database(folder, lambda emptied: on_evict(None, names.INVALID, emptied))
+        self._puts = self._unchecked = 0
+        locks = Locks(folder)
+        self.claim, self.give_back = locks.claim, locks.give_back
 
-    def get(self, place: Place) -> Item | None:
-        if place.address is None:
+    def get(self, location: Location) -> Item | None:
+        address = location.address
+        if address is None:
             return None
-        row = self._run(lambda db: db.execute(_GET, (place.address,)).fetchone(), None)
-        return None if row is None else self._item(place, row)
+        row: tuple[bytes] | None = self._database.run(
+            lambda db: db.execute(_GET, (address,)).fetchone(), None
+        )
+        return None if row is None else self._item(location, address, *row)
 
-    def _item(self, place: Place, row: tuple[Any, ...]) -> Item | None:
-        created, expires, boot, ticks, load, codec_name, data = row
-        try:
-            left = expires - created - self._age(created, boot, ticks)
-            if left > 0 and codec_name == codec.JSON:
-                return Item(codec.decode(data), left, load)
-            reason = EXPIRED if left <= 0 else INVALID
-        except (TypeError, ValueError, RecursionError):
-            reason = INVALID
-        if self._run(lambda db: db.execute(_REMOVE_SAME, (place.address, created)).rowcount, 0):
-            self._on_evict(place.scope, reason, 1)
+    def _item(self, location: Location, address: str, packed: bytes) -> Item | None:
+        left, grace = self._items.age.left, location.namespace.grace
+        found = self._items.found(self._database.signer, address, packed, left, grace)
+        if isinstance(found, Item):
+            return found
+        if self._database.run(lambda db: db.execute(_REMOVE_SAME, (address, packed)).rowcount, 0):
+            self._on_evict(location.namespace, found, 1)
         return None
 
-    def _age(self, created: float, boot: str, ticks: float) -> float:
-        """Seconds since the entry was made. A clock set back makes none younger than it is known to be."""
-        by_wall = self._wall() - created
-        if by_wall < 0:
-            return float("inf")
-        return max(by_wall, self._monotonic() - ticks) if boot == self._boot else by_wall
+    def put(self, location: Location, item: Item) -> None:
+        address, scope = location.address, location.namespace.origin
+        if address is None or scope is None:
+            return
+        encoded = self._items.encoded(location.namespace, item.value)
+        if encoded is None or len(encoded.data) > min(self._limits.size, LARGEST):
+            self.remove(location)
+            return
+        size = len(encoded.data)
+        record = self._items.record(encoded, item, min(item.ttl, self._limits.age))
+        leaves = min(record.expires + location.namespace.grace, record.created + self._limits.age)
+        self._database.run(
+            lambda db: db.execute(
+                _PUT, (address, scope, leaves, size, self._database.signer.pack(address, record))
+            ),
+            None,
+            create=True,
+        )
+        self._keep_bounds(size)
 
-    def put(self, place: Place, item: Item) -> None:
-        if place.address is None:
-            return
-        data = codec.encode(item.value)
-        if data is None:
-            self.remove(place)
-            return
-        now = self._wall()
-        row = (
-            place.address, place.scope.origin, now, now + item.ttl, self._boot, self._monotonic(),
-            item.load, codec.JSON, None, data,
-        )  # fmt: skip
-        self._run(lambda db: db.execute(_PUT, row), None, create=True)
+    def _keep_bounds(self, written: int) -> None:
+        """Now and then, remove what has expired, and what expires next where there is too much."""
         self._puts += 1
-        if self._puts % PURGE_EVERY == 1:
-            self._purge()
+        self._unchecked += written
+        if self._puts % PURGE_EVERY != 1 and self._unchecked < self._limits.size / 16:
+            return
+        self._unchecked = 0
+        self._evict(names.EXPIRED, _PURGE, self._items.age.wall())
+        while self._database.run(used_bytes, 0) > self._limits.size:
+            if not self._evict(names.SIZE, _EVICT, FIRST_TO_EXPIRE):
+                break
 
-    def _purge(self) -> None:
-        now = self._wall()
-        number = self._run(lambda db: db.execute(_PURGE, (now, now + AHEAD)).rowcount, 0)
-        if number > 0:
-            self._on_evict(None, EXPIRED, number)
+    def _evict(self, reason: str, query: str, *values: float) -> bool:
+        evicted = self._database.run(lambda db: db.execute(query, values).rowcount, 0)
+        if evicted > 0:
+            self._on_evict(None, reason, evicted)
+        return evicted > 0
 
-    def remove(self, place: Place) -> None:
-        if place.address is not None:
-            self._run(lambda db: db.execute(_REMOVE, (place.address,)), None)
+    def remove(self, location: Location) -> None:
+        if location.address is not None:
+            self._database.run(lambda db: db.execute(_REMOVE, (location.address,)), None)
 
-    def clear(self, scope: Scope | None = None) -> None:
-        if scope is None:
-            self._run(lambda db: db.execute("DELETE FROM entries"), None)
-        elif scope.origin is not None:
-            self._run(lambda db: db.execute("DELETE FROM entries WHERE scope = ?", (scope.origin,)), None)
+    def clear(self, namespace: Namespace | None = None) -> None:
+        if namespace is None:
+            self._database.run(lambda db: db.execute("DELETE FROM entries"), None)
+        elif namespace.origin is not None:
+            query = "DELETE FROM entries WHERE scope = ?"
+            self._database.run(lambda db: db.execute(query, (namespace.origin,)), None)
 
-    def count(self, scope: Scope | None = None) -> int:
-        if scope is None:
-            return self._run(lambda db: _number(db, "SELECT COUNT(*) FROM entries"), 0)
-        query = "SELECT COUNT(*) FROM entries WHERE scope = ?"
-        return self._run(lambda db: _number(db, query, scope.origin), 0)
+    def count(self, namespace: Namespace | None = None) -> int:
+        return self._number(_COUNT, namespace)
+
+    def size(self, namespace: Namespace | None = None) -> int:
+        return self._number(_SIZE, namespace)
+
+    def _number(self, query: str, namespace: Namespace | None) -> int:
+        if namespace is None:
+            return self._database.run(lambda db: number(db, query), 0)
+        return self._database.run(lambda db: number(db, query + _OF_ONE, namespace.origin), 0)
 
     def forked(self) -> None:
-        self._lock = RLock()
-        if self._closer is not None:
-            self._closer.detach()
-            ABANDONED.append(self._connection)
-        self._connection = self._closer = None
-
-    def _run(self, work: Callable[[sqlite3.Connection], T], otherwise: T, *, create: bool = False) -> T:
-        """What `work` gives; `otherwise` where the medium fails it, or is not there and not to be made."""
-        with self._lock:
-            for _ in range(2):
-                if self._off or not (self._connection or create or _inode_of(self._path())):
-                    break
-                try:
-                    return work(self._connection or self._open())
-                except Exception as error:
-                    if not self._recovered(error):
-                        break
-            return otherwise
-
-    def _recovered(self, error: Exception) -> bool:
-        """Deal with what went wrong; whether it is worth another try."""
-        code = error_code(error)
-        if code in PASSING:
-            log.debug("cache %s left something out: %s", self._path(), error)
-        elif code in CORRUPT and not self._rebuilt:
-            self._rebuilt = True
-            return self._rebuild(error)
-        else:
-            self._turn_off(error)
-        return False
-
-    def _turn_off(self, error: Exception) -> None:
-        self._off = True
-        self._close()
-        log.warning("cache %s is off, entries stay in memory: %s", self._path(), error)
-
-    def _rebuild(self, error: Exception) -> bool:
-        log.warning("cache %s is corrupted and built anew: %s", self._path(), error)
-        self._close()
-        try:
-            if self._inode == _inode_of(self._path()):  # else another process was faster
-                for suffix in ("", "-wal", "-shm"):
-                    self._path().with_name(FILE + suffix).unlink(missing_ok=True)
-        except OSError as failure:
-            self._turn_off(failure)
-        return not self._off
-
-    def _path(self) -> Path:
-        return self._folder() / FILE
-
-    def _open(self) -> sqlite3.Connection:
-        path = self._path()
-        _prepare(path)
-        self._inode = _inode_of(path)
-        connection = connect(path)
-        self._connection = connection
-        self._closer = weakref.finalize(self, connection.close)
-        return connection
-
-    def _close(self) -> None:
-        if self._closer is not None:
-            self._closer()
-        self._connection = self._closer = None
-
-
-def _inode_of(path: Path) -> int | None:
-    try:
-        return path.stat().st_ino
-    except OSError:
-        return None
-
-
-def _number(db: sqlite3.Connection, query: str, *values: object) -> int:
-    (number,) = db.execute(query, values).fetchone()
-    return int(number)
-
-
-def _prepare(path: Path) -> None:
-    """Make folder and file for this user alone.
-
-    Raises:
-        OSError: the folder or the file is, or may become, another user's.
-    """
-    folder = path.parent
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if not hasattr(os, "geteuid"):
-        return
-    _demand_ours(folder, folder.stat(), 0o022)
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    except FileExistsError:  # not opened here: to close it would drop the locks that SQLite holds
-        found = path.lstat()
-        if not stat.S_ISREG(found.st_mode):
-            raise PermissionError(f"{path} is not a regular file") from None
-        _demand_ours(path, found, 0)
-        if found.st_mode & 0o077:
-            path.chmod(0o600)
-
-
-def _demand_ours(path: Path, found: os.stat_result, forbidden: int) -> None:
-    if found.st_uid != os.geteuid():
-        raise PermissionError(f"{path} belongs to another user")
-    if found.st_mode & forbidden:
-        raise PermissionError(f"{path} may be written by other users")
+        self._database.forked()

@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
-import logging
-from collections.abc import Callable
-from functools import partial
-from time import perf_counter
-from typing import Any, NamedTuple
+from collections.abc import Callable, Hashable
+from functools import cache, partial
+from typing import Any, NamedTuple, Protocol
 
-from opentelemetry.context import get_current
-
-from codoperf_otel import _telemetry
 from codoperf_otel._cache import addresses
-from codoperf_otel._cache.keys import PLAIN, Keys
-from codoperf_otel._cache.scope import Scope
+from codoperf_otel._cache.addresses import Function
+from codoperf_otel._cache.async_loads import AsyncLoad, AsyncRefresh
+from codoperf_otel._cache.claims import Claims
+from codoperf_otel._cache.explanation import CacheExplanation
+from codoperf_otel._cache.flights import Flight
+from codoperf_otel._cache.keys import Keys
+from codoperf_otel._cache.loads import Load, Refresh
+from codoperf_otel._cache.marks import Marks
+from codoperf_otel._cache.memory import BATCH
+from codoperf_otel._cache.methods import CachedMethod
+from codoperf_otel._cache.namespace import Location, MemoryItem, Namespace
+from codoperf_otel._cache.pickling import Unpickled
 from codoperf_otel._cache.store import Store
-from codoperf_otel._cache.tiers import Item, Place
-from codoperf_otel._context import RECORD_KEY, Record, current_agent
-from codoperf_otel._statistics import BATCH, Attributes
+from codoperf_otel._cache.tiers import Found, Item
+from codoperf_otel._calls.context import agent_in
+from codoperf_otel._calls.runtime_context import runtime
+from codoperf_otel._calls.wrapping import like
 from codoperf_otel._telemetry import names
 
-log = logging.getLogger("codoperf_otel.cache")
+
+class Manager(Protocol):
+    """What a function's cache takes from a `CacheManager`."""
+
+    name: str
+    default_ttl: float
+    _store: Store
 
 
 class CacheInfo(NamedTuple):
-    """As `functools.lru_cache` gives it; `maxsize` is what all caches of the manager share."""
+    """As `functools.lru_cache` returns it; `maxsize` is what all caches of the manager share."""
 
     hits: int
     misses: int
@@ -34,94 +45,161 @@ class CacheInfo(NamedTuple):
     currsize: int
 
 
+class Options(NamedTuple):
+    """What `cached_function` was asked for; `ttl` None stands for the manager's."""
+
+    ttl: float | None = None
+    prefix: str | None = None
+    version: str | None = None
+    key: Callable[..., Any] | None = None
+    disk: bool = True
+    stale_if_error: float = 0
+    span_events: bool = False
+    span_links: bool = False
+
+
 class FunctionCache:
-    """The cache of one function: its scope in a store, its keys and its TTL."""
+    """The cache of one function: its namespace in a manager's store, its keys and its TTL."""
 
-    def __init__(
-        self,
-        func: Callable[..., Any],
-        store: Store,
-        ttl: Callable[[], float],
-        prefix: str | None,
-        version: str | None,
-    ) -> None:
-        name = prefix or f"{getattr(func, '__module__', '?')}.{getattr(func, '__qualname__', repr(func))}"
-        state = partial(addresses.state, func) if version is None else _nothing
+    def __init__(self, func: Callable[..., Any], manager: Manager, options: Options) -> None:
+        own = f"{getattr(func, '__module__', '?')}.{getattr(func, '__qualname__', repr(func))}"
+        self.name = options.prefix or own
         self.func = func
-        self.store = store
-        self.keys = Keys(func)
-        self.scope = store.add(Scope(name, partial(addresses.origin, func, prefix, version), state))
-        self._ttl = ttl
+        self.store = manager._store
+        self.keys = Keys(func, options.key)
+        called = (manager.name, options.prefix)
+        function = Function(func, self.name, called, options.version, options.key)
+        self._explained = cache(partial(addresses.explain, function))
+        state = addresses.state if options.version is None else addresses.owner
+        self.namespace = self.store.add(
+            Namespace(
+                self.name,
+                partial(_scope_of, self._explained) if options.disk else _nowhere,
+                partial(state, func),
+                options.stale_if_error,
+            )
+        )
+        self.marks = self._marks(options)
+        self._manager = manager
+        self._options = options
+        self.namespace.entries.belongs_to(self, "namespace.entries")
 
-    def find(self, place: Place) -> Item | None:
+    def __reduce__(self) -> tuple[Any, ...]:
+        made_from = self.func, self._manager, self._options, self.namespace.origin
+        return _again, (_caches.token(self), *made_from)
+
+    def _marks(self, options: Options) -> Marks | None:
+        """What is put on spans. None: nothing, and a hit has nothing to do with it."""
+        if not (options.span_events or options.span_links):
+            return None
+        marks = Marks(self.namespace, self.store.memory, events=options.span_events, links=options.span_links)
+        marks.belongs_to(self, "marks")
+        return marks
+
+    @property
+    def get(self) -> Callable[[Hashable], MemoryItem | None]:
+        """Finds what memory has, expired or not."""
+        return self.namespace.entries.get if self.marks is None else self.marks.get
+
+    @property
+    def key(self) -> Callable[..., Any] | None:
+        """What makes the keys in place of the arguments, if anything was given."""
+        return self._options.key
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether values are also kept outside memory."""
+        return self._options.disk and bool(self.store.behind)
+
+    @property
+    def ttl(self) -> float:
+        """The seconds for which a value is kept."""
+        return self._manager.default_ttl if self._options.ttl is None else self._options.ttl
+
+    def look(self, location: Location) -> Found | None:
         """The item kept there, if any."""
-        return self.store.find(place)
+        return self.store.look(location)
 
-    def loading(self, place: Place) -> _Load:
-        """A `with` block in which the value that goes there is computed."""
-        return _Load(self, place)
+    def claims(self, location: Location) -> Claims | None:
+        """Where to claim a computation; nowhere, if no other process would have its value."""
+        is_shared = self.is_outside and self.ttl and self.namespace.is_shared and location.address
+        return self.store.claims if is_shared else None
 
-    def keep(self, place: Place, value: Any, seconds: float) -> None:
-        """Keep a value that took `seconds` to compute."""
-        self.store.keep(place, Item(value, self._ttl(), seconds))
+    def keep(self, location: Location, value: Any, seconds: float, origin: bytes, flight: Flight) -> None:
+        """Keep a value that took `seconds` to compute, unless the cache was cleared meanwhile."""
+        self.store.keep(location, Item(value, self.ttl, seconds, origin), flight)
+
+    def refresh(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the function, and keep its value in place of what is kept."""
+        load = Refresh(self, self.keys.make(args, kwargs))
+        try:
+            with load:
+                load.value = self.func(*args, **kwargs)
+            return load.value
+        finally:
+            load.land()
+
+    async def refresh_coroutine(self, *args: Any, **kwargs: Any) -> Any:
+        """The same for a coroutine function."""
+        load = AsyncRefresh(self, self.keys.make(args, kwargs))
+        try:
+            async with load:
+                load.value = await self.func(*args, **kwargs)
+            return load.value
+        finally:
+            load.land()
 
     def clear(self) -> None:
         """Forget this function's entries, in memory and on disk. What was counted stays counted."""
-        self.store.clear(self.scope)
+        self.store.clear(self.namespace)
 
     def info(self) -> CacheInfo:
         """Hits, misses, the most entries and the entries in memory."""
         self.store.memory.fold()
-        scope = self.scope
-        return CacheInfo(scope.hits, scope.misses, self.store.memory.limit, len(scope.entries))
+        namespace = self.namespace
+        return CacheInfo(namespace.hits, namespace.misses, self.store.memory.limit, len(namespace.entries))
 
     def stats(self) -> dict[str, Any]:
         """The same by name, with the cache's name and its entries on disk."""
         info = self.info()
         return {
-            "name": self.scope.name,
+            "name": self.namespace.name,
             "hits": info.hits,
             "misses": info.misses,
             "memory_items": info.currsize,
             "max_memory_items": info.maxsize,
-            "disk_files": self.store.disk.count(self.scope),
+            "disk_files": self.store.entries(names.DISK, self.namespace),
         }
 
-
-class _Load:
-    """Measures the computing of a missing value, and keeps the value unless it raised."""
-
-    __slots__ = ("_agent", "_cache", "_place", "_started", "value")
-
-    value: Any
-
-    def __init__(self, cache: FunctionCache, place: Place) -> None:
-        self._cache = cache
-        self._place = place
-        self._agent = current_agent()
-
-    def __enter__(self) -> _Load:
-        self._started = perf_counter()
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
-        seconds = perf_counter() - self._started
-        tally = self._place.scope.tally(self._agent)
-        of = tally.load if error is None else tally.failed_load(_telemetry.error_type(error))
-        _record(seconds, of)
-        if error is None:
-            self._cache.keep(self._place, self.value, seconds)
+    def explain(self) -> CacheExplanation:
+        """What the keys of this function cover outside memory."""
+        if not self.is_outside:
+            return CacheExplanation(self.name, reason="its manager has no tier behind memory")
+        return self._explained()._replace(arguments=self.keys.explanation)
 
 
-def _record(seconds: float, of: Attributes) -> None:
-    try:
-        _telemetry.active().histograms[names.CACHE_LOAD_DURATION].record(seconds, of)
-    except Exception:
-        log.debug("a load's duration is not recorded", exc_info=True)
+def _scope_of(explained: Callable[[], CacheExplanation]) -> str | None:
+    return explained().scope
 
 
-def _nothing() -> None:
-    return None
+_caches: Unpickled[FunctionCache] = Unpickled()
+
+
+def _again(
+    token: str, func: Callable[..., Any], manager: Manager, options: Options, origin: str | None
+) -> FunctionCache:
+    """The cache of a function that is unpickled. It stays as long as it has entries in memory.
+
+    On disk its place is that of the one that was pickled: the program of this process may be another.
+    """
+
+    def make() -> FunctionCache:
+        made = FunctionCache(func, manager, options)
+        made.namespace.take_place(origin)
+        made.namespace.owner = made
+        return made
+
+    return _caches.get(token, make)
 
 
 def wrap(cache: FunctionCache) -> Callable[..., Any]:
@@ -129,57 +207,88 @@ def wrap(cache: FunctionCache) -> Callable[..., Any]:
     func = cache.func
     if inspect.isgeneratorfunction(func) or inspect.isasyncgenfunction(func):
         raise TypeError(f"cached_function cannot cache the generator function {func.__qualname__}")
-    wrapper = (_coroutine_wrapper if inspect.iscoroutinefunction(func) else _wrapper)(cache)
-    functools.update_wrapper(wrapper, func)
-    for name, method in (("clear", cache.clear), ("stats", cache.stats), ("info", cache.info)):
+    is_coroutine = _is_coroutine_function(func)
+    wrapper = like(func)((_coroutine_wrapper if is_coroutine else _wrapper)(cache))
+    offered = {
+        "clear": cache.clear,
+        "stats": cache.stats,
+        "info": cache.info,
+        "explain": cache.explain,
+        "bypass": func,
+        "refresh": cache.refresh_coroutine if is_coroutine else cache.refresh,
+    }
+    for name, method in offered.items():
         setattr(wrapper, f"cache_{name}", method)
-    return wrapper
+    return CachedMethod(wrapper) if cache.keys.is_method else wrapper
+
+
+def _nowhere() -> None:
+    """The origin of values that stay in memory."""
+
+
+def _is_coroutine_function(func: Callable[..., Any]) -> bool:
+    """Whether its calls are coroutines: its own, or those of its class's ``__call__``."""
+    return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(
+        getattr(type(func), "__call__", None)  # noqa: B004
+    )
 
 
 def _wrapper(cache: FunctionCache) -> Callable[..., Any]:
-    func, memory, make_key = cache.func, cache.store.memory, cache.keys.make
-    itself: frozenset[type] = frozenset() if cache.keys.is_method else PLAIN
+    func, memory, make_key, itself = cache.func, cache.store.memory, cache.keys.make, cache.keys.itself
     # a hit must cost no call that it can do without
-    get, clock, log, append = cache.scope.entries.get, memory.clock, memory.log, memory.log.append
+    get, clock, log, append = cache.get, memory.clock, memory.log, memory.log.append
+    otel, agent_of, length, kind_of, most, load_of = runtime, agent_in, len, type, BATCH, Load  # see `like`
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if len(args) == 1 and type(args[0]) in itself and not kwargs:
+        if length(args) == 1 and kind_of(args[0]) in itself and not kwargs:
             key = args[0]
         else:
             key = make_key(args, kwargs)
         entry = get(key)
         if entry is not None and entry.expires > clock():
-            record: Record | None = get_current().get(RECORD_KEY)  # type: ignore[assignment]
-            append(entry if record is None or record.agent is None else (entry, record.agent))
-            if len(log) >= BATCH:
+            context = otel.get_current()
+            agent = agent_of(context) if context else None
+            append(entry if agent is None else (entry, agent))
+            if length(log) >= most:
                 memory.fold()
             return entry.value
-        place = cache.scope.place(key)
-        item = cache.find(place)
-        if item is not None:
-            return item.value
-        with cache.loading(place) as load:
-            load.value = func(*args, **kwargs)
-        return load.value
+        load = load_of(cache, key)
+        try:
+            with load:
+                if load.is_missing:
+                    load.value = func(*args, **kwargs)
+            return load.value
+        finally:
+            load.land()
 
     return wrapper
 
 
 def _coroutine_wrapper(cache: FunctionCache) -> Callable[..., Any]:
-    func, memory, make_key, get = cache.func, cache.store.memory, cache.keys.make, cache.scope.entries.get
+    func, memory, make_key, itself = cache.func, cache.store.memory, cache.keys.make, cache.keys.itself
+    get, clock, log, append = cache.get, memory.clock, memory.log, memory.log.append
+    otel, agent_of, length, kind_of, most, load_of = runtime, agent_in, len, type, BATCH, AsyncLoad
 
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        key = make_key(args, kwargs)
+        if length(args) == 1 and kind_of(args[0]) in itself and not kwargs:
+            key = args[0]
+        else:
+            key = make_key(args, kwargs)
         entry = get(key)
-        if entry is not None and entry.expires > memory.clock():
-            memory.hit(entry, current_agent())
+        if entry is not None and entry.expires > clock():
+            context = otel.get_current()
+            agent = agent_of(context) if context else None
+            append(entry if agent is None else (entry, agent))
+            if length(log) >= most:
+                memory.fold()
             return entry.value
-        place = cache.scope.place(key)
-        item = cache.find(place)
-        if item is not None:
-            return item.value
-        with cache.loading(place) as load:
-            load.value = await func(*args, **kwargs)
-        return load.value
+        load = load_of(cache, key)
+        try:
+            async with load:
+                if load.is_missing:
+                    load.value = await func(*args, **kwargs)
+            return load.value
+        finally:
+            load.land()
 
     return wrapper

@@ -1,6 +1,6 @@
-"""The memory tier: least recently used goes first, and a hit takes no lock.
+"""The memory tier: the least recently used entry is evicted first, and a hit takes no lock.
 
-A hit is a look in the scope's plain dict and one `append` to the log. The log is folded, under the
+A hit is a look in the namespace's plain dict and one `append` to the log. The log is folded, under the
 lock, into the order of use and the counts: every `BATCH` hits, before any eviction and any read.
 """
 
@@ -8,58 +8,55 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from threading import RLock
-from typing import Any
 
 from codoperf_otel._cache import clocks
-from codoperf_otel._cache.scope import Scope
-from codoperf_otel._cache.tiers import EXPIRED, SIZE, Item, OnEvict, Place
-from codoperf_otel._statistics import BATCH
+from codoperf_otel._cache.namespace import Location, MemoryItem, Namespace
+from codoperf_otel._cache.pickling import Log, Part
+from codoperf_otel._cache.tiers import Item, OnEvict
+from codoperf_otel._cache.weights import weigh
+from codoperf_otel._telemetry import names
+
+BATCH = 256
 
 
-class Entry:
-    """An item in memory: the reading of the monotonic clock at which it expires in place of its TTL."""
-
-    __slots__ = ("expires", "key", "load", "scope", "value")
-
-    def __init__(self, place: Place, item: Item, expires: float) -> None:
-        self.scope = place.scope
-        self.key = place.key
-        self.value: Any = item.value
-        self.load = item.load
-        self.expires = expires
-
-
-Use = Entry | tuple[Entry, str]
+Use = MemoryItem | tuple[MemoryItem, str]
 """An entry that was used, and the agent in force if there was one."""
 
 
-class Memory:
-    """At most `limit` entries of all scopes together."""
+class Memory(Part):
+    """At most `limit` entries of all namespaces together, and `max_bytes` of values unless it is None.
 
-    name = "memory"
+    With a limit of 0 this tier keeps nothing.
+    """
 
-    def __init__(self, limit: int, on_evict: OnEvict) -> None:
+    name = names.MEMORY
+    counts_at_once = True
+
+    def __init__(self, limit: int, on_evict: OnEvict, max_bytes: int | None = None) -> None:
         self.limit = limit
+        self.max_bytes = max_bytes
+        self._bytes = 0
         self.clock = clocks.monotonic
-        self.log: list[Use] = []
+        self.log = Log()
+        self.log.belongs_to(self, "log")
         self._on_evict = on_evict
-        self._order: OrderedDict[Entry, None] = OrderedDict()
+        self._order: OrderedDict[MemoryItem, None] = OrderedDict()
         self._lock = RLock()  # a dropped value's finalizer may call a cached function
 
-    def get(self, place: Place) -> Item | None:
-        entry = place.scope.entries.get(place.key)
+    def get(self, location: Location) -> Item | None:
+        entry = location.namespace.entries.get(location.key)
         if entry is None:
             return None
         left = entry.expires - self.clock()
-        if left <= 0:
+        if left <= -location.namespace.grace:
             self._expire(entry)
             return None
         with self._lock:
             self._use(entry)
-        return Item(entry.value, left, entry.load)
+        return Item(entry.value, left, entry.load, entry.origin)
 
-    def hit(self, entry: Entry, agent: str | None) -> None:
-        """Note that an entry, found in its scope's dict, was used."""
+    def hit(self, entry: MemoryItem, agent: str | None) -> None:
+        """Note that an entry, found in its namespace's dict, was used."""
         self.log.append(entry if agent is None else (entry, agent))
         if len(self.log) >= BATCH:
             self.fold()
@@ -75,63 +72,96 @@ class Memory:
         for used, number in Counter(batch).items():
             _count(used, number)
 
-    def put(self, place: Place, item: Item) -> None:
-        self.fold()
-        entry = Entry(place, item, self.clock() + item.ttl)
-        with self._lock:
-            replaced = place.scope.entries.get(place.key)
-            self._order[entry] = None
-            place.scope.entries[place.key] = entry
-            if replaced is not None:
-                self._order.pop(replaced, None)
-            evicted = [self._evict_oldest() for _ in range(len(self._order) - self.limit)]
+    def put(self, location: Location, item: Item) -> None:
+        if not self.limit:
+            return
+        if self.log:
+            self.fold()
+        size = 0 if self.max_bytes is None else weigh(item.value, self.max_bytes)
+        if self.max_bytes is not None and size > self.max_bytes:
+            self.remove(location)
+            return
         now = self.clock()
+        entry = MemoryItem(location, item.value, item.load, now + item.ttl, item.origin, size)
+        entries = location.namespace.entries
+        with self._lock:
+            replaced = entries.get(location.key)
+            self._order[entry] = None
+            self._bytes += size  # no call comes in between: an interrupt could, too
+            entries[location.key] = entry
+            if replaced is not None:
+                self._leave(replaced)
+            evicted = self._evicted()
         for old in evicted:
-            self._on_evict(old.scope, EXPIRED if old.expires <= now else SIZE, 1)
+            self._on_evict(old.namespace, names.EXPIRED if old.expires <= now else names.SIZE, 1)
 
-    def remove(self, place: Place) -> None:
-        entry = place.scope.entries.get(place.key)
+    def remove(self, location: Location) -> None:
+        entry = location.namespace.entries.get(location.key)
         if entry is not None:
             self._drop(entry)
 
-    def clear(self, scope: Scope | None = None) -> None:
+    def clear(self, namespace: Namespace | None = None) -> None:
         self.fold()
         with self._lock:
-            dropped = [entry for entry in self._order if scope in (None, entry.scope)]
+            dropped = [entry for entry in self._order if namespace in (None, entry.namespace)]
             for entry in dropped:
                 self._drop(entry)
 
-    def count(self, scope: Scope | None = None) -> int:
-        return len(self._order if scope is None else scope.entries)
+    def count(self, namespace: Namespace | None = None) -> int:
+        return len(self._order if namespace is None else namespace.entries)
+
+    def size(self, namespace: Namespace | None = None) -> int | None:
+        if self.max_bytes is None:
+            return None
+        if namespace is None:
+            return self._bytes
+        entries: list[MemoryItem] = list(namespace.entries.values())
+        return sum(entry.size for entry in entries)
 
     def forked(self) -> None:
         self._lock = RLock()
         self.log.clear()
 
-    def _use(self, entry: Entry) -> None:
+    def _use(self, entry: MemoryItem) -> None:
         if entry in self._order:
             self._order.move_to_end(entry)
 
-    def _expire(self, entry: Entry) -> None:
+    def _expire(self, entry: MemoryItem) -> None:
         if self._drop(entry):
-            self._on_evict(entry.scope, EXPIRED, 1)
+            self._on_evict(entry.namespace, names.EXPIRED, 1)
 
-    def _evict_oldest(self) -> Entry:
-        entry = next(iter(self._order))
-        self._drop(entry)
-        return entry
+    def _evicted(self) -> list[MemoryItem]:
+        """Take out what is above the limits."""
+        evicted = []
+        while len(self._order) > self.limit or (self.max_bytes is not None and self._bytes > self.max_bytes):
+            entry = next(iter(self._order))
+            self._leave(entry)
+            self._forget(entry)
+            evicted.append(entry)
+        return evicted
 
-    def _drop(self, entry: Entry) -> bool:
-        """Take an entry out; of several threads that do, one is told True."""
+    def _drop(self, entry: MemoryItem) -> bool:
+        """Take an entry out; if several threads do, only one of them gets True."""
         with self._lock:
-            known = entry in self._order
-            self._order.pop(entry, None)
-            if entry.scope.entries.get(entry.key) is entry:
-                del entry.scope.entries[entry.key]
+            known = self._leave(entry)
+            self._forget(entry)
             return known
+
+    def _leave(self, entry: MemoryItem) -> bool:
+        """Take an entry out of the order; whether it was there."""
+        if entry not in self._order:
+            return False
+        del self._order[entry]
+        self._bytes -= entry.size
+        return True
+
+    def _forget(self, entry: MemoryItem) -> None:
+        entries = entry.namespace.entries
+        if entries.get(entry.key) is entry:
+            del entries[entry.key]
 
 
 def _count(used: Use, number: int) -> None:
     entry, agent = used if isinstance(used, tuple) else (used, None)
     saved = None if entry.load is None else number * entry.load
-    entry.scope.count_hits(agent, Memory.name, number, saved)
+    entry.namespace.count_hits(agent, Memory.name, number, saved)

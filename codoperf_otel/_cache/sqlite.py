@@ -3,46 +3,60 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import sqlite3
     from pathlib import Path
+else:
+    with suppress(ImportError):  # a Python that was built without it keeps entries in memory
+        import sqlite3
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_SECONDS = 2.0
 
 # primary result codes of SQLite, https://sqlite.org/rescode.html
-PASSING = frozenset({5, 6, 18})  # another process is writing; this one value is too big
-CORRUPT = frozenset({1, 11, 26})  # 1: a table or a column is not what it should be
+PASSING = frozenset({4, 5, 6, 9, 18})  # another process is writing or interrupts; this one value is too big
+OTHER_SCHEMA = frozenset({1})  # a table or a column is not what it should be
+CORRUPT = frozenset({11, 26})
 
 ABANDONED: list[Any] = []
 """Connections of the parent, kept in a forked child: closing one could harm the parent's file."""
 
+# the file is not mapped: a read beyond the end of one that somebody has cut would kill the process. The index
+# of its log (``-shm``) always is: the only mode without a shared one is for a single process
+# the log is merged into it each 16 MB: at each 4 MB, a set among many entries would cost half as much again
+_SETTINGS = ("synchronous = NORMAL", "mmap_size = 0", "cache_size = 8192", "wal_autocheckpoint = 4000")
+
 _SCHEMA = (
     "DROP TABLE IF EXISTS entries",
-    "CREATE TABLE entries (address TEXT PRIMARY KEY, scope TEXT NOT NULL,"
-    " created REAL NOT NULL, expires REAL NOT NULL, boot TEXT NOT NULL, ticks REAL NOT NULL,"
-    " load REAL, codec TEXT NOT NULL, mac BLOB, value BLOB NOT NULL)",
-    "CREATE INDEX scopes ON entries (scope)",
+    "CREATE TABLE entries (address TEXT PRIMARY KEY, scope TEXT NOT NULL, expires REAL NOT NULL,"
+    " size INTEGER NOT NULL, record BLOB NOT NULL)",
+    "CREATE INDEX scopes ON entries (scope, size)",
+    "CREATE INDEX expiries ON entries (expires)",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    """A connection to a file that has our schema; one of another version is emptied."""
-    import sqlite3
+def connect(path: Path) -> tuple[sqlite3.Connection, int]:
+    """A connection to a file that has our schema, and how many entries of another version it emptied.
+
+    Raises:
+        ImportError: this Python has no SQLite.
+    """
+    import sqlite3  # it is loaded, where this Python has it
 
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         _to_wal(connection)
-        connection.execute("PRAGMA synchronous = NORMAL")
-        if _version(connection) != SCHEMA_VERSION:
-            _make_schema(connection)
+        for setting in _SETTINGS:
+            connection.execute(f"PRAGMA {setting}")
+        emptied = 0 if _version(connection) == SCHEMA_VERSION else make_schema(connection)
     except BaseException:
         connection.close()
         raise
-    return connection
+    return connection, emptied
 
 
 def _to_wal(connection: sqlite3.Connection) -> None:
@@ -59,23 +73,52 @@ def _to_wal(connection: sqlite3.Connection) -> None:
 
 
 def _version(connection: sqlite3.Connection) -> int:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    return int(version)
+    return number(connection, "PRAGMA user_version")
 
 
-def _make_schema(connection: sqlite3.Connection) -> None:
+def make_schema(connection: sqlite3.Connection, *, anew: bool = False) -> int:
+    """Make our tables in place of those of another version; returns how many entries those held.
+
+    With `anew`, tables that say they are of this version are replaced too.
+    """
+    emptied = 0
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if _version(connection) != SCHEMA_VERSION:  # else another process was faster
+        if anew or _version(connection) != SCHEMA_VERSION:  # else another process was faster
+            emptied = _count(connection)
             for statement in _SCHEMA:
                 connection.execute(statement)
-    finally:
         connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    return emptied
+
+
+def _count(connection: sqlite3.Connection) -> int:
+    if not number(connection, "SELECT COUNT(*) FROM sqlite_master WHERE name = 'entries'"):
+        return 0
+    return number(connection, "SELECT COUNT(*) FROM entries")
+
+
+def used_bytes(connection: sqlite3.Connection) -> int:
+    """The part of the file that holds entries."""
+    pages = number(connection, "PRAGMA page_count") - number(connection, "PRAGMA freelist_count")
+    return pages * number(connection, "PRAGMA page_size")
+
+
+def number(connection: sqlite3.Connection, query: str, *values: object) -> int:
+    """The one number that a query returns; 0 for NULL."""
+    (found,) = connection.execute(query, values).fetchone()
+    return int(found or 0)
+
+
+def is_closed(error: Exception) -> bool:
+    """Whether a connection was used that is closed, as at the program's end."""
+    return type(error).__module__ == "sqlite3" and type(error).__name__ == "ProgrammingError"
 
 
 def error_code(error: Exception) -> int | None:
-    """SQLite's primary result code; None for an error that is not SQLite's."""
-    if type(error).__module__ != "sqlite3":
-        return None
-    # without a code the module itself could not read a row
-    return int(getattr(error, "sqlite_errorcode", 1)) & 0xFF
+    """SQLite's primary result code; None for an error that tells nothing of the file."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else int(code) & 0xFF

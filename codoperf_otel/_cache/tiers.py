@@ -2,61 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
-if TYPE_CHECKING:
-    from codoperf_otel._cache.scope import Scope
+from codoperf_otel._cache.namespace import Location, Namespace
 
-SIZE = "size"
-EXPIRED = "expired"
-INVALID = "invalid"
-
-OnEvict = Callable[["Scope | None", str, int], None]
-"""Told by a tier of the entries it removed: whose (None where it cannot tell), why, how many."""
+OnEvict = Callable[[Namespace | None, str, int], None]
+"""Called by a tier with whose entries it removed (None if it does not know), why, and how many."""
 
 
 class Item(NamedTuple):
-    """A value, the seconds it has left, and those it took to compute (None where nobody measured)."""
+    """A value, the seconds it has left, and those it took to compute (None where nobody measured).
+
+    One that expired has no seconds left, but 0 or fewer. `origin` are the ids of the span that computed it,
+    in bytes, where these are wanted.
+    """
 
     value: Any
     ttl: float
     load: float | None
+    origin: bytes = b""
 
 
-class Place(NamedTuple):
-    """Where a value is kept: its scope, its key there, its address on disk (None: in memory only)."""
+class Found(NamedTuple):
+    """An item and the name of the tier that has it."""
 
-    scope: Scope
-    key: Hashable
-    address: str | None
+    item: Item
+    tier: str
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it has not expired."""
+        return self.item.ttl > 0
 
 
 class Tier(Protocol):
     """A place for items. None of its methods raises for what happens to the medium."""
 
     name: str
+    counts_at_once: bool
+    """Whether `count` is cheap enough to be asked at each collection."""
 
-    def get(self, place: Place) -> Item | None:
-        """The item, unless it expired."""
+    def get(self, location: Location) -> Item | None:
+        """The item, unless it expired, and the namespace's grace is over too."""
         ...
 
-    def put(self, place: Place, item: Item) -> None:
+    def put(self, location: Location, item: Item) -> None:
         """Keep an item in place of the one before; a tier that cannot hold it holds nothing there."""
         ...
 
-    def remove(self, place: Place) -> None:
+    def remove(self, location: Location) -> None:
         """Forget the item."""
         ...
 
-    def clear(self, scope: Scope | None = None) -> None:
-        """Forget all items of a scope, or of every scope."""
+    def clear(self, namespace: Namespace | None = None) -> None:
+        """Forget all items of a namespace, or of every namespace."""
         ...
 
-    def count(self, scope: Scope | None = None) -> int:
-        """How many items of a scope, or of every scope, are kept."""
+    def count(self, namespace: Namespace | None = None) -> int:
+        """How many items of a namespace, or of every namespace, are kept."""
+        ...
+
+    def size(self, namespace: Namespace | None = None, /) -> int | None:
+        """The bytes of the values of a namespace, or of every namespace; None where the tier cannot know."""
         ...
 
     def forked(self) -> None:
         """Make anew, in a forked child, what a process cannot share with its parent."""
         ...
+
+
+EvictedFrom = Callable[[str, Namespace | None, str, int], None]
+"""An `OnEvict` that is told the tier's name first."""
+
+MakeTier = Callable[[EvictedFrom], Tier]
+"""Makes a tier when it is first asked."""

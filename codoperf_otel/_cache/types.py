@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
+from codoperf_otel._cache.explanation import CacheExplanation
 from codoperf_otel._cache.functions import CacheInfo
 
 P = ParamSpec("P")
@@ -28,6 +29,14 @@ class CachedFunction(Protocol[P, R_co]):
         self: CachedFunction[Concatenate[S, Q], R], instance: S, owner: type | None = None, /
     ) -> CachedFunction[Q, R]: ...
 
+    def cache_bypass(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Call the function. Nothing is looked up, kept or counted."""
+        ...
+
+    def cache_refresh(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Call the function, and keep what it returns in place of what is kept."""
+        ...
+
     def cache_clear(self) -> None:
         """Forget this function's entries, in memory and on disk. What was counted stays counted."""
 
@@ -36,7 +45,11 @@ class CachedFunction(Protocol[P, R_co]):
         ...
 
     def cache_info(self) -> CacheInfo:
-        """``hits, misses, maxsize, currsize``, as `functools.lru_cache` gives it."""
+        """``hits, misses, maxsize, currsize``, as `functools.lru_cache` returns it."""
+        ...
+
+    def cache_explain(self) -> CacheExplanation:
+        """What the keys cover outside memory, and why; ``print`` shows it as text."""
         ...
 
 

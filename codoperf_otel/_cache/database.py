@@ -1,0 +1,189 @@
+"""The SQLite file of a folder: opened when needed, and opened anew after whatever happened to it."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from codoperf_otel import _forks
+from codoperf_otel._cache import clocks
+from codoperf_otel._cache.folder import ASIDE, inode_of, move_aside, prepare, signing_key
+from codoperf_otel._cache.records import Signer
+from codoperf_otel._cache.sqlite import (
+    ABANDONED,
+    CORRUPT,
+    OTHER_SCHEMA,
+    PASSING,
+    connect,
+    error_code,
+    is_closed,
+    make_schema,
+)
+from codoperf_otel._once import LateAttribute, Once
+from codoperf_otel._telemetry.interrupts import raise_interrupt
+
+if TYPE_CHECKING:
+    import sqlite3
+
+T = TypeVar("T")
+
+log = logging.getLogger("codoperf_otel.cache")
+
+FILE = "cache.sqlite3"
+OFF_SECONDS = 60.0
+LOCK_SECONDS = 2.0
+KNOWN_SECONDS = 0.05
+"""How long a removed file may go unnoticed: to ask at each access would cost a fifth of it."""
+
+
+_inside_sqlite = _forks.ForkSafeLock()
+"""One for all: a forked child would wait for a lock of SQLite's own that a thread of its parent has."""
+
+
+def _close(connection: sqlite3.Connection) -> None:
+    """At the program's end, daemon threads go on: to close what one of them uses would crash."""
+    lock = _inside_sqlite.lock
+    if lock.acquire(timeout=LOCK_SECONDS):
+        try:
+            connection.close()
+        finally:
+            lock.release()
+
+
+class Database:
+    """One connection to a folder's file. One thread at a time uses any of them."""
+
+    signer: Signer
+
+    def __init__(self, folder: Callable[[], Path], on_emptied: Callable[[int], None]) -> None:
+        self._folder = folder
+        self._on_emptied = on_emptied
+        self._clock = clocks.monotonic
+        self._off_until = self._known_until = float("-inf")
+        self._is_first_failure = Once()
+        self._is_first_repair = Once()
+        self._inode: int | None = None
+        self._has_ended = False
+        self._connection: sqlite3.Connection | None = None
+        self._closer: weakref.finalize[..., Any] | None = None
+
+    def forked(self) -> None:
+        """Leave the connection to the parent."""
+        if self._closer is not None:
+            self._closer.detach()
+            ABANDONED.append(self._connection)
+        self._connection = self._closer = None
+
+    def run(self, work: Callable[[sqlite3.Connection], T], otherwise: T, *, create: bool = False) -> T:
+        """What `work` returns; `otherwise` if the medium fails, or is absent and not to be created."""
+        _inside_sqlite.give_way()
+        with _inside_sqlite.lock:
+            if self._closer is not None and not self._closer.alive:  # the program is at its end
+                self._has_ended, self._connection, self._closer = True, None, None
+            try:
+                return self._tried(work, otherwise, create)
+            finally:
+                if self._has_ended:
+                    self.close()
+
+    def _tried(self, work: Callable[[sqlite3.Connection], T], otherwise: T, create: bool) -> T:
+        for _ in range(2):
+            try:
+                connection = self._connection
+                if connection is None or self._clock() > self._known_until:
+                    connection = self._connected(create)
+                return otherwise if connection is None else work(connection)
+            except Exception as error:
+                raise_interrupt(error)
+                if not self._recovered(error):
+                    break
+        return otherwise
+
+    def _connected(self, create: bool) -> sqlite3.Connection | None:
+        now = self._clock()
+        if now < self._off_until:
+            return None
+        self._known_until = now + KNOWN_SECONDS
+        inode = inode_of(self._path)
+        if self._connection is not None:
+            if inode == self._inode:
+                return self._connection
+            self.close()  # the file was removed, or another has taken its place
+        return self._open() if create or inode is not None else None
+
+    def _open(self) -> sqlite3.Connection:
+        path = Path(self._path)
+        prepare(path)
+        self.signer = Signer(signing_key(path.parent))
+        self._inode = inode_of(self._path)
+        connection, emptied = connect(path)
+        self.close()  # what a signal handler has opened meanwhile
+        self._connection = connection
+        self._closer = weakref.finalize(self, _close, connection)
+        self._count_emptied(emptied)
+        return connection
+
+    def _count_emptied(self, number: int) -> None:
+        if number:
+            self._on_emptied(number)
+
+    def close(self) -> None:
+        """Close the file; the next use opens it again."""
+        connection, closer = self._connection, self._closer
+        self._connection = self._closer = None  # first: a signal handler may come here meanwhile
+        if closer is not None:
+            closer.detach()
+        if connection is not None:
+            connection.close()  # not by the finalizer, which does nothing at the program's end
+
+    def _recovered(self, error: Exception) -> bool:
+        """Deal with what went wrong; whether it is worth another try."""
+        code = error_code(error)
+        if code in PASSING:
+            log.debug("cache %s left something out: %s", self._path, error)
+        elif code is None and is_closed(error):
+            self.close()
+            return True
+        elif code in CORRUPT and self._is_first_repair():
+            log.warning("cache %s is corrupted and moved aside (%s): %s", self._path, ASIDE, error)
+            return self._repaired(self._move_aside)
+        elif code in OTHER_SCHEMA and self._connection and self._is_first_repair():
+            log.warning("cache %s has other tables and begins anew: %s", self._path, error)
+            return self._repaired(self._empty)
+        else:
+            self._turn_off(error)
+        return False
+
+    def _repaired(self, repair: Callable[[], None]) -> bool:
+        try:
+            repair()
+        except Exception as failure:
+            raise_interrupt(failure)
+            self._turn_off(failure)
+            return False
+        return True
+
+    def _move_aside(self) -> None:
+        self.close()
+        move_aside(Path(self._path), self._inode)
+
+    def _empty(self) -> None:
+        if self._connection is not None:
+            self._count_emptied(make_schema(self._connection, anew=True))
+
+    def _turn_off(self, error: Exception) -> None:
+        self.close()
+        self._off_until = self._clock() + OFF_SECONDS
+        tell = log.warning if self._is_first_failure() else log.debug
+        tell("cache %s is not used for a while, entries stay in memory: %s", self._path, error)
+
+    @LateAttribute
+    def _path(self) -> str:
+        path = self._folder() / FILE
+        with suppress(OSError):  # the working folder is gone
+            path = path.absolute()
+        return str(path)

@@ -1,0 +1,71 @@
+"""Digests of keys: SHA-256, the same in every process, that reveal no argument.
+
+A key that holds an identity, an object that only its own equality describes, or a class that is
+local to a function has none: its entry stays in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Hashable
+from typing import Any
+
+PROGRAM = ("__main__", "__mp_main__")
+
+
+class NotPortableError(Exception):
+    """A key means nothing outside this process."""
+
+
+def digest(key: Hashable) -> str:
+    """The digest of a key.
+
+    Raises:
+        NotPortableError: the key holds what only this process knows.
+    """
+    return hashlib.sha256(_bytes(key)).hexdigest()
+
+
+def _bytes(key: Any) -> bytes:
+    kind = type(key)
+    if kind is tuple:  # written out: a frame less for each level
+        tag, data = b"(", b"".join(map(_bytes, key))
+    elif kind in _WRITERS:
+        tag, write = _WRITERS[kind]
+        data = write(key)
+    elif isinstance(key, type):
+        tag, data = b"t", f"{module_or_file(key.__module__)}:{_portable_name(key)}".encode()
+    else:
+        raise NotPortableError(kind.__qualname__)
+    return b"%b%d:%b" % (tag, len(data), data)
+
+
+def _portable_name(kind: type) -> str:
+    if "<locals>" in kind.__qualname__:
+        raise NotPortableError(kind.__qualname__)
+    return kind.__qualname__
+
+
+_WRITERS: dict[type, tuple[bytes, Callable[[Any], bytes]]] = {
+    type(None): (b"n", lambda _: b""),
+    int: (b"i", lambda number: hex(number).encode()),
+    str: (b"s", lambda text: text.encode("utf-8", "surrogatepass")),
+    bytes: (b"b", bytes),
+    frozenset: (b"{", lambda parts: b"".join(sorted(map(_bytes, parts)))),
+}
+
+
+def module_or_file(name: str) -> str:
+    """The module's name; for the program's own one, its file.
+
+    Raises:
+        NotPortableError: the program has no file, as in a notebook.
+    """
+    if name not in PROGRAM:
+        return name
+    file: str | None = getattr(sys.modules.get(name), "__file__", None)
+    if not file or not os.path.isfile(file):  # noqa: PTH113
+        raise NotPortableError(f"{name} has no file")
+    return os.path.realpath(file)

@@ -1,0 +1,147 @@
+"""Computations under way. Another caller of the same key waits for the outcome, in a thread or in a task.
+
+A value is kept only if its flight is still in the table when it is written: what clears the cache takes the
+flights out. Those who wait get the value all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from threading import Lock, RLock, get_ident
+from time import monotonic
+from typing import Any
+
+from opentelemetry.context import Context, create_key
+
+from codoperf_otel._cache.deadlocks import waits_for_caller
+from codoperf_otel._calls.runtime_context import runtime
+from codoperf_otel._telemetry.interrupts import is_of_signal_handler
+
+PATIENCE = 60.0
+"""Seconds. A computation that takes longer may be waiting for the one that waits for it."""
+
+_FIRST_LOOK = 0.1
+_LONGEST_LOOK = 1.0
+
+_KEY = create_key("codoperf-flights")
+
+
+class Flight:
+    """One computation of a value, and those who wait for it. No lock is shared between them."""
+
+    __slots__ = ("_error", "_mark", "_value", "_wakers", "is_over", "is_settled", "thread")
+
+    def __init__(self) -> None:
+        self.thread = get_ident()
+        self.is_over = False
+        self.is_settled = False
+        self._mark = object()
+        self._value: Any = None
+        self._error: Exception | None = None
+        self._wakers: list[Callable[[], object]] = []
+
+    @property
+    def is_around(self) -> bool:
+        """Whether the caller is part of this computation. To wait for it would be to wait for itself."""
+        return self._mark in _marks(runtime.get_current())
+
+    def context(self, current: Context) -> Context:
+        """The current Context, for what is part of this computation."""
+        return Context({**current, _KEY: (*_marks(current), self._mark)})
+
+    def settle(self, value: Any, error: BaseException | None = None) -> None:
+        """Note the outcome. What interrupts one thread or task is nobody else's outcome: they try again."""
+        if error is None:
+            self._value = value
+        elif isinstance(error, Exception) and not is_of_signal_handler(error):
+            self._error = error
+        else:
+            return
+        self.is_settled = True
+
+    def end(self) -> None:
+        """Wake all who wait."""
+        self.is_over = True
+        try:
+            while True:
+                self._wakers.pop()()
+        except IndexError:  # whoever came last may wake others, too
+            pass
+
+    def when_over(self, wake: Callable[[], object]) -> None:
+        """Call `wake` at the end, or now; in whatever thread that is."""
+        self._wakers.append(wake)
+        if self.is_over:
+            self.end()
+
+    def wait(self) -> bool:
+        """Block this thread until the end. False: it may never come, or not before this thread goes on."""
+        lock = Lock()
+        lock.acquire()
+        self.when_over(lock.release)
+        ends, pause = monotonic() + PATIENCE, _FIRST_LOOK
+        while not lock.acquire(timeout=pause):
+            if monotonic() > ends or waits_for_caller(self.thread):
+                return False
+            pause = min(pause * 2, _LONGEST_LOOK)
+        return True
+
+    def outcome(self) -> Any:
+        """The value.
+
+        Raises:
+            Exception: what the computation raised.
+        """
+        try:
+            if self._error is not None:
+                raise self._error
+            return self._value
+        finally:
+            del self  # else the error's traceback would hold its own flight
+
+
+def _marks(context: Context) -> tuple[object, ...]:
+    return context.get(_KEY, ())  # type: ignore[return-value]
+
+
+class Flights:
+    """The flights of one cache by their keys."""
+
+    def __init__(self) -> None:
+        self._flying: dict[Hashable, Flight] = {}
+        self._lock = RLock()
+
+    def join(self, key: Hashable, flight: Flight) -> Flight:
+        """The flight of that key; the given one, where there is none."""
+        return self._flying.setdefault(key, flight)
+
+    def has(self, key: Hashable, flight: Flight) -> bool:
+        """Whether the flight's value is still to be kept."""
+        return self._flying.get(key) is flight
+
+    def replace(self, key: Hashable, flight: Flight, other: Flight | None = None) -> None:
+        """Let those to come wait for `flight`, in place of `other` if that is given."""
+        with self._lock:
+            if other is None or self.has(key, other):
+                self._flying[key] = flight
+
+    def land(self, key: Hashable, flight: Flight) -> None:
+        """Take a flight out, and wake all who wait for it."""
+        try:
+            with self._lock:
+                if self.has(key, flight):
+                    del self._flying[key]
+        finally:
+            flight.end()
+
+    def clear(self) -> None:
+        """Keep nothing of what is under way, and let nobody else join it."""
+        with self._lock:
+            self._flying.clear()
+
+    def forked(self) -> None:
+        """Leave the computations to the parent. Who waited for one of them tries again."""
+        left = list(self._flying.values())
+        self.__init__()  # type: ignore[misc]
+        for flight in left:
+            flight.end()

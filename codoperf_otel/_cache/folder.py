@@ -1,0 +1,132 @@
+"""The folder of the disk tier: this user's alone, with the key that signs what is written there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from codoperf_otel._telemetry.interrupts import raise_interrupt
+
+KEY_FILE = "signing.key"
+KEY_BYTES = 32
+ASIDE = ".corrupted"
+
+
+def prepare(path: Path) -> None:
+    """Make folder and file for this user alone.
+
+    Raises:
+        OSError: the folder or the file is, or may become, another user's.
+    """
+    folder = path.parent
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if not hasattr(os, "geteuid"):
+        return
+    _demand_ours(folder, folder.stat(), 0o022)
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:  # not opened here: to close it would drop the locks that SQLite holds
+        _demand_private(path)
+
+
+def signing_key(folder: Path) -> bytes:
+    """The key that signs the entries of a folder; the first who asks makes it.
+
+    Raises:
+        OSError: it cannot be made, or is, or may become, another user's.
+    """
+    path = folder / KEY_FILE
+    if not path.exists():
+        _make_key(path)
+    if hasattr(os, "geteuid"):
+        _demand_private(path)
+    key = path.read_bytes()
+    if len(key) != KEY_BYTES:
+        raise PermissionError(f"{path} holds no key; remove it, and entries begin anew")
+    return key
+
+
+def _make_key(path: Path) -> None:
+    """Make the key whole before it has its name, so that nobody reads a part of it."""
+    unnamed = path.with_name(f"{KEY_FILE}.{os.urandom(8).hex()}")
+    try:
+        _write_key(unnamed)
+        _give_name(unnamed, path)
+    finally:
+        unnamed.unlink(missing_ok=True)
+
+
+def _write_key(unnamed: Path) -> None:
+    descriptor = os.open(unnamed, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(descriptor, os.urandom(KEY_BYTES))
+    finally:
+        os.close(descriptor)
+
+
+def _give_name(unnamed: Path, path: Path) -> None:
+    try:
+        os.link(unnamed, path)
+    except OSError as error:  # another process was faster, or the file system has no links
+        raise_interrupt(error)
+        if not path.exists():
+            unnamed.replace(path)
+
+
+def move_aside(path: Path, inode: int | None) -> None:
+    """Give a corrupted database another name, unless another process did so already.
+
+    Raises:
+        OSError: the folder does not allow it.
+    """
+    with _alone(path.parent):
+        if inode != inode_of(path):
+            return
+        for suffix in ("-wal", "-shm", ""):
+            with contextlib.suppress(FileNotFoundError):
+                path.with_name(path.name + suffix).replace(path.with_name(path.name + ASIDE + suffix))
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time, where the platform has file locks."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def inode_of(path: str | Path) -> int | None:
+    """What tells a file from one that has taken its place; None where there is none."""
+    try:
+        return os.stat(path).st_ino  # noqa: PTH116 - asked at each access, and a `Path` costs as much again
+    except OSError as error:
+        raise_interrupt(error)
+        return None
+
+
+def _demand_private(path: Path) -> None:
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode):
+        raise PermissionError(f"{path} is not a regular file")
+    _demand_ours(path, found, 0)
+    if found.st_mode & 0o077:
+        path.chmod(0o600)
+
+
+def _demand_ours(path: Path, found: os.stat_result, forbidden: int) -> None:
+    if found.st_uid != os.geteuid():
+        raise PermissionError(f"{path} belongs to another user")
+    if found.st_mode & forbidden:
+        raise PermissionError(f"{path} may be written by other users")

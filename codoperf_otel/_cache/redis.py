@@ -1,0 +1,218 @@
+"""The Redis tier: entries on a server that speaks Redis' protocol, shared by every process that uses it.
+
+It never raises for what happens to the server. One that does not answer within the time limit is left alone
+for a while, with one warning, and asked again afterwards. The server itself expires and evicts.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeVar
+
+import redis
+from redis import connection
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from codoperf_otel._cache import claims, clocks
+from codoperf_otel._cache.codec import Codecs
+from codoperf_otel._cache.items import Items
+from codoperf_otel._cache.namespace import Location, Namespace
+from codoperf_otel._cache.records import Signer
+from codoperf_otel._cache.tiers import Item, OnEvict
+from codoperf_otel._cache.time_limit import Deadline, limited
+from codoperf_otel._environment_variables import shown
+from codoperf_otel._once import Once
+from codoperf_otel._telemetry import names
+from codoperf_otel._telemetry.interrupts import raise_interrupt
+
+T = TypeVar("T")
+
+log = logging.getLogger("codoperf_otel.cache")
+
+OFF_SECONDS = 5.0
+_LONGEST_MS = 10**12
+_BATCH = 1000
+_SPECIAL = re.compile(r"[\\*?\[\]^-]")
+_ESCAPED = r"\\\g<0>"
+
+
+_KINDS = {"rediss": connection.SSLConnection, "unix": connection.UnixDomainSocketConnection}
+
+
+def _kind_of(url: str) -> Any:
+    return _KINDS.get(url.partition(":")[0], connection.Connection)
+
+
+class Server(NamedTuple):
+    """Which server, how long it may take in seconds, and what its keys begin with."""
+
+    url: str
+    timeout: float
+    prefix: str
+
+
+class Redis:
+    """The entries of all namespaces on one server."""
+
+    name = names.REDIS
+    counts_at_once = False
+
+    def __init__(self, server: Server, on_evict: OnEvict, codecs: Codecs, secret: bytes) -> None:
+        self._server = server
+        self._on_evict = on_evict
+        self._items = Items(codecs)
+        self._signer = Signer(secret)
+        self._clock = clocks.monotonic
+        self._deadline = Deadline()
+        self._off_until = float("-inf")
+        self._is_first_failure = Once()
+        self.forked()
+
+    def forked(self) -> None:
+        """Leave the connections to the parent."""
+        self._made: Any = None
+        self._leases: dict[str, float] = {}
+
+    @property
+    def _client(self) -> Any:
+        """Made when it is first asked, as options of the URL may be wrong."""
+        if self._made is None:
+            limit = self._server.timeout
+            self._made = redis.Redis.from_url(
+                self._server.url,
+                connection_class=limited(_kind_of(self._server.url), self._deadline, limit),
+                socket_timeout=limit,
+                socket_connect_timeout=limit,
+                retry=Retry(NoBackoff(), 0),  # its own would wait some time limits long
+            )
+        return self._made
+
+    def get(self, location: Location) -> Item | None:
+        key = self._key(location)
+        packed = None if key is None else self._run(lambda: self._read(key), None)
+        if key is None or packed is None:
+            return None
+        left, grace = self._items.age.left_on_server, location.namespace.grace
+        found = self._items.found(self._signer, key, packed, left, grace)
+        if isinstance(found, Item):
+            return found
+        if self._run(lambda: self._client.delete(key), 0):
+            self._on_evict(location.namespace, found, 1)
+        return None
+
+    def _read(self, key: str) -> bytes | None:
+        """The bytes at a key; none for what is no record, such as a list."""
+        try:
+            found = self._client.get(key)
+        except redis.ResponseError as error:
+            if "WRONGTYPE" not in str(error):
+                raise
+            found = b""
+        return found if found is None or isinstance(found, bytes) else b""
+
+    def put(self, location: Location, item: Item) -> None:
+        key = self._key(location)
+        if key is None:
+            return
+        encoded = self._items.encoded(location.namespace, item.value)
+        if encoded is None:
+            self.remove(location)
+            return
+        record = self._items.record(encoded, item, item.ttl)
+        packed = self._signer.pack(key, record)
+        stays = (item.ttl + location.namespace.grace) * 1000
+        claim = self._ended(location)
+        self._run(lambda: self._write(key, packed, max(1, int(min(stays, _LONGEST_MS))), claim), None)
+
+    def _write(self, key: str, packed: bytes, milliseconds: int, claim: str | None) -> None:
+        try:
+            with self._client.pipeline(transaction=False) as commands:  # both in one round trip
+                commands.set(key, packed, px=milliseconds)
+                if claim is not None:
+                    commands.delete(claim)
+                commands.execute()
+        except redis.OutOfMemoryError:  # a full server still answers; what it has here is out of date
+            self._client.delete(key)
+
+    def claim(self, location: Location) -> bool:
+        name = self._claim_of(location)
+        ends = self._clock() + claims.PATIENCE
+        taken: bool | None = self._run(lambda: self._take(name), None)
+        if taken:
+            self._leases[name] = ends
+        return taken is not False
+
+    def _take(self, name: str) -> bool | None:
+        try:
+            return bool(self._client.set(name, b"", nx=True, px=int(claims.PATIENCE * 1000)))
+        except redis.OutOfMemoryError:
+            return None
+
+    def give_back(self, location: Location) -> None:
+        claim = self._ended(location)
+        if claim is not None:
+            self._run(lambda: self._client.delete(claim), None)
+
+    def _ended(self, location: Location) -> str | None:
+        """The name of a claim that is to be given back; None where there is none, or its lease has ended."""
+        name = self._claim_of(location)
+        return name if self._leases.pop(name, 0) > self._clock() else None
+
+    def _claim_of(self, location: Location) -> str:
+        return f"{self._server.prefix}-claim:{location.address}"
+
+    def remove(self, location: Location) -> None:
+        key = self._key(location)
+        if key is not None:
+            self._run(lambda: self._client.delete(key), None)
+
+    def clear(self, namespace: Namespace | None = None) -> None:
+        if namespace is None or namespace.origin is not None:
+            self._run(lambda: self._unlink(namespace), None)
+
+    def _unlink(self, namespace: Namespace | None) -> None:
+        for keys in self._keys(namespace):
+            self._client.unlink(*keys)
+
+    def count(self, namespace: Namespace | None = None) -> int:
+        return self._run(lambda: sum(map(len, self._keys(namespace))), 0)
+
+    def size(self, _: Namespace | None = None) -> None:
+        """The server does not say what the values of a few keys take."""
+
+    def _keys(self, namespace: Namespace | None) -> Iterator[list[bytes]]:
+        scope = self._server.prefix if namespace is None else self._scope(namespace)
+        pattern = f"{_SPECIAL.sub(_ESCAPED, scope)}:*"
+        cursor = 0
+        while True:
+            self._deadline.begin(self._server.timeout)
+            cursor, keys = self._client.scan(cursor, pattern, _BATCH)
+            if keys:
+                yield keys
+            if not cursor:
+                return
+
+    def _key(self, location: Location) -> str | None:
+        if location.address is None:
+            return None
+        return f"{self._scope(location.namespace)}:{location.address}"
+
+    def _scope(self, namespace: Namespace) -> str:
+        return f"{self._server.prefix}:{namespace.origin}"
+
+    def _run(self, work: Callable[[], T], otherwise: T) -> T:
+        """What `work` returns; `otherwise` where the server fails, or has failed a moment ago."""
+        if self._clock() < self._off_until:
+            return otherwise
+        try:
+            self._deadline.begin(self._server.timeout)
+            return work()
+        except Exception as error:  # redis-py raises of many kinds where an answer is nonsense
+            raise_interrupt(error)
+            self._off_until = self._clock() + OFF_SECONDS
+            tell = log.warning if self._is_first_failure() else log.debug
+            tell("cache server %s is not asked for %g s: %s", shown(self._server.url), OFF_SECONDS, error)
+            return otherwise
