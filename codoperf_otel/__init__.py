@@ -11,27 +11,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from codoperf_otel.__about__ import __version__
-from codoperf_otel.agents import agent, current_agent, propagate_context, tool
-from codoperf_otel.cache_manager import (
-    CacheInfo,
-    CacheManager,
-    cached_function,
-    clear_cache,
-    get_cache_stats,
-)
-from codoperf_otel.instrumentation import CodoperfInstrumentor, instrument, uninstrument
-from codoperf_otel.lazy_loader import LazyLoader, get_lazy_loader, lazy_function, lazy_import
+from codoperf_otel.agents import agent, current_agent, propagate_context, propagation_env, tool, workflow
 from codoperf_otel.performance_monitor import (
-    HAS_PSUTIL,
     Operation,
-    PerformanceMetrics,
     PerformanceMonitor,
-    SystemMetrics,
-    SystemMonitor,
     clear_performance_metrics,
     current_operation,
     get_performance_stats,
-    get_system_metrics,
     monitor_performance,
     performance_context,
     profile_function,
@@ -39,29 +25,71 @@ from codoperf_otel.performance_monitor import (
     track_resource_usage,
 )
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # at run time these are imported at their first use, by `__getattr__`
+    from codoperf_otel.cache_manager import (
+        CacheExplanation,
+        CacheInfo,
+        CacheManager,
+        DiskTier,
+        MemoryTier,
+        RedisTier,
+        cached_function,
+        clear_cache,
+        get_cache_stats,
+    )
+    from codoperf_otel.instrumentation import CodoperfInstrumentor, instrument, uninstrument
+    from codoperf_otel.lazy_loader import (
+        LazyLoader,
+        get_lazy_loader,
+        is_loaded,
+        lazy_function,
+        lazy_import,
+        lazy_imports,
+        load_module,
+    )
+    from codoperf_otel.performance_monitor import HAS_PSUTIL, PerformanceMetrics
+    from codoperf_otel.resource_tracker import (
+        ResourceSnapshot,
+        ResourceTracker,
+        ResourceTrackingResult,
+        benchmark_resource_usage,
+        compare_benchmarks,
+        create_resource_report,
+        track_memory_usage,
+    )
     from codoperf_otel.sdk import configure, shutdown
+    from codoperf_otel.system_monitor import SystemMetrics, SystemMonitor, get_system_metrics
 
 PERFORMANCE_MONITOR_AVAILABLE = True
 
 __all__ = [
     "HAS_PSUTIL",
     "PERFORMANCE_MONITOR_AVAILABLE",
+    "CacheExplanation",
     "CacheInfo",
     "CacheManager",
     "CodoperfInstrumentor",
+    "DiskTier",
     "LazyLoader",
+    "MemoryTier",
     "Operation",
     "PerformanceMetrics",
     "PerformanceMonitor",
+    "RedisTier",
+    "ResourceSnapshot",
+    "ResourceTracker",
+    "ResourceTrackingResult",
     "SystemMetrics",
     "SystemMonitor",
     "__version__",
     "agent",
+    "benchmark_resource_usage",
     "cached_function",
     "clear_cache",
     "clear_performance_metrics",
+    "compare_benchmarks",
     "configure",
+    "create_resource_report",
     "current_agent",
     "current_operation",
     "get_cache_stats",
@@ -69,23 +97,73 @@ __all__ = [
     "get_performance_stats",
     "get_system_metrics",
     "instrument",
+    "is_loaded",
     "lazy_function",
     "lazy_import",
+    "lazy_imports",
+    "load_module",
     "monitor_performance",
     "performance_context",
     "profile_function",
     "profile_memory_usage",
     "propagate_context",
+    "propagation_env",
     "shutdown",
     "tool",
+    "track_memory_usage",
     "track_resource_usage",
     "uninstrument",
+    "workflow",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in {"configure", "shutdown"}:
-        from codoperf_otel import sdk
+_MODULES = {
+    "cache_manager": (
+        "CacheExplanation",
+        "CacheInfo",
+        "CacheManager",
+        "DiskTier",
+        "MemoryTier",
+        "RedisTier",
+        "cached_function",
+        "clear_cache",
+        "get_cache_stats",
+    ),
+    "instrumentation": ("CodoperfInstrumentor", "instrument", "uninstrument"),
+    "lazy_loader": (
+        "LazyLoader",
+        "get_lazy_loader",
+        "is_loaded",
+        "lazy_function",
+        "lazy_import",
+        "lazy_imports",
+        "load_module",
+    ),
+    "resource_tracker": (
+        "ResourceSnapshot",
+        "ResourceTracker",
+        "ResourceTrackingResult",
+        "benchmark_resource_usage",
+        "compare_benchmarks",
+        "create_resource_report",
+        "track_memory_usage",
+    ),
+    "performance_monitor": ("HAS_PSUTIL", "PerformanceMetrics"),
+    "sdk": ("configure", "shutdown"),
+    "system_monitor": ("SystemMetrics", "SystemMonitor", "get_system_metrics"),
+}
+_ORIGINS = {name: module for module, names in _MODULES.items() for name in names}
 
-        return getattr(sdk, name)
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name in _ORIGINS:
+        return getattr(import_module(f"codoperf_otel.{_ORIGINS[name]}"), name)
+    if name in _MODULES:
+        return import_module(f"codoperf_otel.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,99 +1,197 @@
-"""Agents and tools: what they cost, and which of them was in force when something else was done."""
+"""Workflows, agents and tools: what they cost, and which was in force when something else was done."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from functools import partial
+from typing import Any, ParamSpec, TypeVar, overload
 
-from codoperf_otel import _switches
-from codoperf_otel._calls import monitored
-from codoperf_otel._context import current_agent, propagate_context
-from codoperf_otel._monitor import global_monitor
-from codoperf_otel._scopes import Scope
-from codoperf_otel._sites import Site
-from codoperf_otel._statistics import OPERATION
+from codoperf_otel._calls.cells import OPERATION
+from codoperf_otel._calls.context import current_agent, propagate_context, propagation_env
+from codoperf_otel._calls.meters import MEMORY
+from codoperf_otel._calls.sites import Site
+from codoperf_otel._decorating import OperationScope, check_callable, checked_name, description_of, names_of
+from codoperf_otel._statistics.monitor import global_monitor
 from codoperf_otel._telemetry import names
 
-__all__ = ["agent", "current_agent", "propagate_context", "tool"]
+__all__ = ["agent", "current_agent", "propagate_context", "propagation_env", "tool", "workflow"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class _Operation(Scope):
-    """An agent or a tool, as a decorator or as a context manager."""
-
-    def __call__(self, func: Callable[P, R]) -> Callable[P, R]:
-        if not _switches.flag(_switches.ENABLED, default=True):
-            return func
-        return monitored(func, lambda _: self._site)
-
-
+@overload
+def agent(name: Callable[P, R], /) -> Callable[P, R]: ...
+@overload
 def agent(
     name: str,
     *,
     description: str | None = None,
     version: str | None = None,
     conversation_id: str | None = None,
-) -> _Operation:
+) -> OperationScope: ...
+@overload
+def agent(
+    name: None = None,
+    *,
+    description: str | None = None,
+    version: str | None = None,
+    conversation_id: str | None = None,
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def agent(
+    name: str | Callable[..., Any] | None = None,
+    *,
+    description: str | None = None,
+    version: str | None = None,
+    conversation_id: str | None = None,
+) -> Any:
     """Record what a function does, or a ``with`` block, as one invocation of the agent `name`.
 
     Everything that runs inside, in tasks and in `asyncio.to_thread` too, says that this agent was in
     force. The name stays in the process: it is not in Baggage, so no HTTP header carries it.
     Span and attributes follow OpenTelemetry's GenAI conventions (``invoke_agent``).
 
+    Bare, or without a name, the decorator takes the name of the function, and its docstring as the
+    description unless another is given.
+
     >>> @agent("planner", version="2")
     ... def plan(goal):
     ...     return current_agent()
     >>> plan("review")
     'planner'
+    >>> @agent
+    ... def reviewer(goal):
+    ...     return current_agent()
+    >>> reviewer("review")
+    'reviewer'
+
+    Raises:
+        TypeError: the name is no text; what is decorated is not callable.
+        ValueError: the name is empty.
     """
-    given = {
-        names.GEN_AI_AGENT_DESCRIPTION: description,
-        names.GEN_AI_AGENT_VERSION: version,
-        names.GEN_AI_CONVERSATION_ID: conversation_id,
-    }
-    return _Operation(
-        _site(
-            names.INVOKE_AGENT,
-            f"{names.INVOKE_AGENT} {name}",
-            histogram=names.INVOKE_AGENT_DURATION,
-            attributes={names.GEN_AI_OPERATION_NAME: names.INVOKE_AGENT, **_present(given)},
-            duration_attributes={},
-            agent=name,
-        )
-    )
+    given = {names.GEN_AI_AGENT_VERSION: version, names.GEN_AI_CONVERSATION_ID: conversation_id}
+    return _scope_or_decorator("agent", name, description, partial(_agent_site, _present(given)))
 
 
+@overload
+def tool(name: Callable[P, R], /) -> Callable[P, R]: ...
+@overload
 def tool(
     name: str,
+    *,
+    type: str | None = None,
+    description: str | None = None,
+    call_id: str | None = None,
+) -> OperationScope: ...
+@overload
+def tool(
+    name: None = None,
+    *,
+    type: str | None = None,
+    description: str | None = None,
+    call_id: str | None = None,
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def tool(
+    name: str | Callable[..., Any] | None = None,
     *,
     type: str | None = None,  # noqa: A002  # the attribute's own word
     description: str | None = None,
     call_id: str | None = None,
-) -> _Operation:
+) -> Any:
     """Record what a function does, or a ``with`` block, as one execution of the tool `name`.
 
     Span and attributes follow OpenTelemetry's GenAI conventions (``execute_tool``).
 
+    Bare, or without a name, the decorator takes the name of the function, and its docstring as the
+    description unless another is given.
+
     >>> with agent("coder"), tool("read_file", type="function"):
     ...     current_agent()
     'coder'
+
+    Raises:
+        TypeError: the name is no text; what is decorated is not callable.
+        ValueError: the name is empty.
     """
-    given = {
-        names.GEN_AI_TOOL_TYPE: type,
-        names.GEN_AI_TOOL_DESCRIPTION: description,
-        names.GEN_AI_TOOL_CALL_ID: call_id,
-    }
+    given = {names.GEN_AI_TOOL_TYPE: type, names.GEN_AI_TOOL_CALL_ID: call_id}
+    return _scope_or_decorator("tool", name, description, partial(_tool_site, _present(given)))
+
+
+@overload
+def workflow(name: Callable[P, R], /) -> Callable[P, R]: ...
+@overload
+def workflow(name: str) -> OperationScope: ...
+@overload
+def workflow(name: None = None) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def workflow(name: str | Callable[..., Any] | None = None) -> Any:
+    """Record what a function does, or a ``with`` block, as one run of the workflow `name`.
+
+    A workflow is the whole of a run in which several agents take part. Which agent is in force does not
+    change. Span, attributes and the metric ``gen_ai.workflow.duration`` follow OpenTelemetry's GenAI
+    conventions (``invoke_workflow``).
+
+    Bare, or without a name, the decorator takes the name of the function.
+
+    >>> with workflow("review"), agent("planner"):
+    ...     current_agent()
+    'planner'
+
+    Raises:
+        TypeError: the name is no text; what is decorated is not callable.
+        ValueError: the name is empty.
+    """
+    return _scope_or_decorator("workflow", name, None, _workflow_site)
+
+
+def _scope_or_decorator(
+    caller: str, name: object, description: str | None, make_site: Callable[[str, str | None], Site]
+) -> Any:
+    """The scope of a name; without one, a decorator that takes name and description of the function."""
+
+    def decorate(func: Callable[..., Any]) -> Callable[..., Any]:
+        check_callable(caller, func)
+        said = description_of(func) if description is None else description
+        return OperationScope(caller, partial(make_site, names_of(func)[0], said))(func)
+
+    if name is None:
+        return decorate
+    if isinstance(name, str):
+        return OperationScope(caller, partial(make_site, checked_name(caller, name), description))
+    return decorate(name)  # type: ignore[arg-type]  # bare: `check_callable` refuses anything else
+
+
+def _agent_site(given: dict[str, str], name: str, description: str | None) -> Site:
+    described = _present({names.GEN_AI_AGENT_DESCRIPTION: description})
+    return _site(
+        names.INVOKE_AGENT,
+        f"{names.INVOKE_AGENT} {name}",
+        histogram=names.INVOKE_AGENT_DURATION,
+        attributes={names.GEN_AI_OPERATION_NAME: names.INVOKE_AGENT, **described, **given},
+        duration_attributes={},
+        agent=name,
+    )
+
+
+def _tool_site(given: dict[str, str], name: str, description: str | None) -> Site:
     named = {names.GEN_AI_TOOL_NAME: name}
-    return _Operation(
-        _site(
-            f"{names.EXECUTE_TOOL} {name}",
-            f"{names.EXECUTE_TOOL} {name}",
-            histogram=names.EXECUTE_TOOL_DURATION,
-            attributes={names.GEN_AI_OPERATION_NAME: names.EXECUTE_TOOL, **named, **_present(given)},
-            duration_attributes=named,
-        )
+    described = _present({names.GEN_AI_TOOL_DESCRIPTION: description})
+    return _site(
+        f"{names.EXECUTE_TOOL} {name}",
+        f"{names.EXECUTE_TOOL} {name}",
+        histogram=names.EXECUTE_TOOL_DURATION,
+        attributes={names.GEN_AI_OPERATION_NAME: names.EXECUTE_TOOL, **named, **described, **given},
+        duration_attributes=named,
+    )
+
+
+def _workflow_site(name: str, _: str | None) -> Site:
+    named = {names.GEN_AI_WORKFLOW_NAME: name}
+    return _site(
+        f"{names.INVOKE_WORKFLOW} {name}",
+        f"{names.INVOKE_WORKFLOW} {name}",
+        histogram=names.WORKFLOW_DURATION,
+        attributes={names.GEN_AI_OPERATION_NAME: names.INVOKE_WORKFLOW, **named},
+        duration_attributes=named,
     )
 
 
@@ -102,4 +200,12 @@ def _present(attributes: dict[str, str | None]) -> dict[str, str]:
 
 
 def _site(cell_name: str, span_name: str, **rest: Any) -> Site:
-    return Site(span_name, span_name, family=OPERATION, cell_name=cell_name, sink=global_monitor.take, **rest)
+    return Site(
+        span_name,
+        span_name,
+        family=OPERATION,
+        cell_name=cell_name,
+        monitor=global_monitor,
+        meters=(MEMORY,),
+        **rest,
+    )

@@ -1,4 +1,4 @@
-"""Modules that are imported at their first use; your traces and metrics tell what the import cost.
+"""Modules that are imported at their first use; your traces and metrics show what the import cost.
 
 >>> from codoperf_otel import lazy_import
 >>> json = lazy_import("json")
@@ -12,21 +12,13 @@ LazyLoader(json, status=loaded)
 
 from __future__ import annotations
 
-import logging
-import sys
-import time
 from collections.abc import Callable
 from threading import Lock
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from opentelemetry import trace
-
-from codoperf_otel import _telemetry
-from codoperf_otel._context import current_agent
-from codoperf_otel._readings import memory
-from codoperf_otel._statistics import OVERFLOW, Attributes, attribute_set, with_agent
-from codoperf_otel._telemetry import names
+from codoperf_otel._imports.lazy_loads import import_module, measured_import
+from codoperf_otel._imports.packages import lazy_imports
 
 __all__ = [
     "LazyLoader",
@@ -35,8 +27,11 @@ __all__ = [
     "get_lazy_loader",
     "git",
     "google_genai",
+    "is_loaded",
     "lazy_function",
     "lazy_import",
+    "lazy_imports",
+    "load_module",
     "matplotlib",
     "numpy",
     "openai",
@@ -45,55 +40,76 @@ __all__ = [
     "seaborn",
 ]
 
-log = logging.getLogger("codoperf_otel.lazy_loader")
-
-SPAN_THRESHOLD = 0.001
-"""A load outside any span gets a span of its own if it took longer than this, in seconds."""
-
 # doctest, inspect and abc ask any object for these: no use of the module, and no module has them
 _PROBES = frozenset({"__isabstractmethod__", "__wrapped__"})
 
 
-class LazyLoader:
+class _SharedDict:
+    """The dict that the interpreter itself reads a loader's attributes from: after the load, the module's."""
+
+    __slots__ = ("__dict__",)
+
+
+_put_dict = vars(_SharedDict)["__dict__"].__set__
+
+
+class LazyLoader(_SharedDict):
     """Stands for a module, and imports it when one of its attributes is first used.
 
     From then on the loader's attributes are the module's own, as fast to read as those of the module.
     What is set or deleted on the loader is set or deleted on the module. ``module_name`` and
-    ``package`` alone are the loader's. ``importlib.reload`` wants the module itself:
-    ``sys.modules[loader.__name__]``.
+    ``package`` alone are the loader's. ``isinstance``, ``inspect`` and ``vars`` take it for the module. Where
+    only the module itself will do, as for ``importlib.reload``, there is `load_module`.
 
-    The first use puts an event ``codoperf.lazy_load`` on the current span, with duration, process memory
-    and number of modules, and records ``codoperf.lazy_load.duration``.
+    A first use that imports puts an event ``codoperf.lazy_load`` on the current span, with duration, process
+    memory and number of modules, and records ``codoperf.lazy_load.duration``.
 
     Args:
         module_name: what an ``import`` statement would name; relative if it begins with a dot.
         package: what a relative name is relative to.
+        install_hint: what ``pip`` installs to bring the module; the error of a missing module says so.
 
     Raises:
-        ImportError: at each use of a module that there is none of. What a module's own code raises
-            leaves unchanged.
+        ImportError: at each use, if there is no such module. What a module's own code raises is raised
+            unchanged.
 
     >>> LazyLoader("statistics").mean([1, 3])
     2
     >>> LazyLoader("no_such_module").attribute
     Traceback (most recent call last):
     ModuleNotFoundError: No module named 'no_such_module'
+    >>> LazyLoader("no_such_module", install_hint="its-project").attribute
+    Traceback (most recent call last):
+    ModuleNotFoundError: No module named 'no_such_module': pip install its-project
     """
 
     # the private ones are mangled: a module may have any other name
-    __slots__ = ("__claim", "__dict__", "__module", "__weakref__", "module_name", "package")
+    __slots__ = ("__claim", "__install_hint", "__module", "__weakref__", "module_name", "package")
 
-    module_name: str
-    package: str | None
-    __claim: Lock
-    __module: ModuleType | None
+    if TYPE_CHECKING:  # else they would be the annotations of an unloaded module
+        module_name: str
+        package: str | None
+        __claim: Lock
+        __install_hint: str | None
+        __module: ModuleType | None
 
-    def __init__(self, module_name: str, package: str | None = None) -> None:
+    def __init__(self, module_name: str, package: str | None = None, install_hint: str | None = None) -> None:
         put = super().__setattr__
         put("module_name", module_name)
         put("package", package)
+        put("_LazyLoader__install_hint", install_hint)
         put("_LazyLoader__claim", Lock())
         put("_LazyLoader__module", None)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The module's class, by which `isinstance` and `inspect` judge; before the load, that of modules."""
+        return ModuleType if self.__module is None else type(self.__module)
+
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
+        """The module's."""
+        return vars(self.__loaded())
 
     def __getattr__(self, name: str) -> Any:
         if name in _PROBES and self.__module is None:
@@ -113,15 +129,15 @@ class LazyLoader:
         status = "unloaded" if self.__module is None else "loaded"
         return f"{type(self).__name__}({self.module_name}, status={status})"
 
-    def __reduce__(self) -> tuple[type[LazyLoader], tuple[str, str | None]]:
-        return type(self), (self.module_name, self.package)
+    def __reduce__(self) -> tuple[type[LazyLoader], tuple[str, str | None, str | None]]:
+        return type(self), (self.module_name, self.package, self.__install_hint)
 
     def __loaded(self) -> ModuleType:
         if self.__module is not None:
             return self.__module
         if not self.__claim.acquire(blocking=False):
             # another thread loads it, or this one in a circle of imports: the import system knows which
-            return _import(_absolute(self.module_name, self.package))
+            return import_module(_absolute(self.module_name, self.package))
         try:
             return self.__load()
         finally:
@@ -130,34 +146,76 @@ class LazyLoader:
     def __load(self) -> ModuleType:
         if self.__module is not None:  # another thread was faster
             return self.__module
-        module = _measured_import(_absolute(self.module_name, self.package))
-        put = super().__setattr__
+        module = measured_import(_absolute(self.module_name, self.package), self.__install_hint)
         if type(module) is ModuleType:
-            put("__dict__", module.__dict__)
-        put("_LazyLoader__module", module)
+            _put_dict(self, vars(module))
+        super().__setattr__("_LazyLoader__module", module)
         return module
 
+    def __is_loaded(self) -> bool:
+        return self.__module is not None
 
-def lazy_import(module_name: str, package: str | None = None) -> LazyLoader:
-    """A new loader for a module.
+
+class _Doc:
+    """The docstring of the class, and that of the module on a loader that is not loaded."""
+
+    def __init__(self, of_class: str | None) -> None:
+        self._of_class = of_class
+
+    def __get__(self, loader: LazyLoader | None, owner: type) -> str | None:
+        return self._of_class if loader is None else load_module(loader).__doc__
+
+
+LazyLoader.__doc__ = _Doc(LazyLoader.__doc__)  # type: ignore[assignment]
+
+
+def load_module(loader: LazyLoader) -> ModuleType:
+    """The module that a loader stands for, imported if it was not yet used.
+
+    >>> import json
+    >>> load_module(lazy_import("json")) is json
+    True
+
+    Raises:
+        ImportError: if there is no such module. What a module's own code raises is raised unchanged.
+    """
+    module: ModuleType = loader._LazyLoader__loaded()
+    return module
+
+
+def is_loaded(loader: LazyLoader) -> bool:
+    """Whether a loader has been used, so that its module is imported. Asking imports nothing.
+
+    >>> loader = lazy_import("json")
+    >>> is_loaded(loader), loader.loads("1"), is_loaded(loader)
+    (False, 1, True)
+    """
+    loaded: bool = loader._LazyLoader__is_loaded()
+    return loaded
+
+
+def lazy_import(module_name: str, package: str | None = None, install_hint: str | None = None) -> LazyLoader:
+    """A new loader for a module. The arguments are those of `LazyLoader`.
 
     >>> lazy_import(".abc", "collections")
     LazyLoader(.abc, status=unloaded)
     """
-    return LazyLoader(module_name, package)
+    return LazyLoader(module_name, package, install_hint)
 
 
 _loaders: dict[tuple[str, str | None], LazyLoader] = {}
 
 
-def get_lazy_loader(module_name: str, package: str | None = None) -> LazyLoader:
-    """The one loader that everybody who asks for this module by this function gets.
+def get_lazy_loader(
+    module_name: str, package: str | None = None, install_hint: str | None = None
+) -> LazyLoader:
+    """The one loader that this function returns for a module, whoever asks; the first one's hint holds.
 
     >>> get_lazy_loader("csv") is get_lazy_loader("csv")
     True
     """
     key = (module_name, package)
-    return _loaders.get(key) or _loaders.setdefault(key, LazyLoader(module_name, package))
+    return _loaders.get(key) or _loaders.setdefault(key, LazyLoader(module_name, package, install_hint))
 
 
 def lazy_function(module_name: str, function_name: str, package: str | None = None) -> Callable[..., Any]:
@@ -188,99 +246,13 @@ def _absolute(module_name: str, package: str | None) -> str:
     return resolve_name(module_name, package)
 
 
-def _import(module: str) -> ModuleType:
-    # not `import_module`: where two threads import in a circle it raises what a statement settles
-    __import__(module)
-    return sys.modules[module]
-
-
-def _measured_import(module: str) -> ModuleType:
-    load = _Load(module)
-    try:
-        loaded = _import(module)
-    except BaseException as error:
-        load.report(error)
-        raise
-    load.report(None)
-    return loaded
-
-
-class _Load:
-    """The import of a module, measured from here to `report`."""
-
-    def __init__(self, module: str) -> None:
-        self._module = module
-        self._resident = memory.rss()
-        self._modules = len(sys.modules)
-        self._started_at = time.time_ns()
-        self._started = time.perf_counter_ns()
-
-    def report(self, error: BaseException | None) -> None:
-        """Tell the current span and the metrics of it. Never raises."""
-        duration_ns = time.perf_counter_ns() - self._started
-        try:
-            self._report(duration_ns, error)
-        except Exception:
-            fields = {"operation": f"lazy_load {self._module}", "duration": duration_ns / 1e9}
-            log.warning("the lazy load of %s is not recorded", self._module, exc_info=True, extra=fields)
-
-    def _report(self, duration_ns: int, error: BaseException | None) -> None:
-        seconds = duration_ns / 1e9
-        error_type = None if error is None else _telemetry.error_type(error)
-        _telemetry.active().histograms[names.LAZY_LOAD_DURATION].record(
-            seconds, _attributes_of(self._module, current_agent(), error_type)
-        )
-        attributes = self._attributes(seconds, error_type)
-        span = trace.get_current_span()
-        if span.is_recording():
-            _telemetry.add_event(span, names.LAZY_LOAD_EVENT, attributes)
-        elif seconds > SPAN_THRESHOLD:
-            self._span(duration_ns, attributes, error)
-
-    def _attributes(self, seconds: float, error_type: str | None) -> Attributes:
-        attributes: Attributes = {
-            names.MODULE_NAME: self._module,
-            names.LAZY_LOAD_DURATION_ATTRIBUTE: seconds,
-            names.MODULE_COUNT: max(len(sys.modules) - self._modules, 0),
-        }
-        resident = memory.rss()
-        if resident is not None and self._resident is not None:
-            attributes[names.PROCESS_MEMORY_DELTA] = resident - self._resident
-        if error_type is not None:
-            attributes[names.ERROR_TYPE] = error_type
-        return attributes
-
-    def _span(self, duration_ns: int, attributes: Attributes, error: BaseException | None) -> None:
-        span = _telemetry.active().tracer.start_span(
-            f"{names.LAZY_LOAD} {self._module}", attributes=attributes, start_time=self._started_at
-        )
-        if error is not None:
-            _telemetry.record_error(span, error)
-        span.end(self._started_at + duration_ns)
-
-
-_attribute_sets: dict[tuple[str, str | None, str | None], Attributes] = {}
-
-
-def _attributes_of(module: str, agent: str | None, error_type: str | None) -> Attributes:
-    """The metric attributes of a load, each set made once."""
-    key = (module, agent, error_type)
-    found = _attribute_sets.get(key)
-    if found is None:
-        failure = {} if error_type is None else {names.ERROR_TYPE: error_type}
-        found = attribute_set(with_agent({names.MODULE_NAME: module, **failure}, agent))
-        if found is not OVERFLOW:
-            _attribute_sets[key] = found
-    return found
-
-
-matplotlib = get_lazy_loader("matplotlib.pyplot")
-numpy = get_lazy_loader("numpy")
-pandas = get_lazy_loader("pandas")
-seaborn = get_lazy_loader("seaborn")
-plotly = get_lazy_loader("plotly.graph_objects")
-openai = get_lazy_loader("openai")
-anthropic = get_lazy_loader("anthropic")
-google_genai = get_lazy_loader("google.genai")
-docker = get_lazy_loader("docker")
-git = get_lazy_loader("git")
+matplotlib = get_lazy_loader("matplotlib.pyplot", install_hint="matplotlib")
+numpy = get_lazy_loader("numpy", install_hint="numpy")
+pandas = get_lazy_loader("pandas", install_hint="pandas")
+seaborn = get_lazy_loader("seaborn", install_hint="seaborn")
+plotly = get_lazy_loader("plotly.graph_objects", install_hint="plotly")
+openai = get_lazy_loader("openai", install_hint="openai")
+anthropic = get_lazy_loader("anthropic", install_hint="anthropic")
+google_genai = get_lazy_loader("google.genai", install_hint="google-genai")
+docker = get_lazy_loader("docker", install_hint="docker")
+git = get_lazy_loader("git", install_hint="GitPython")

@@ -10,6 +10,7 @@ import json
 import logging
 from datetime import UTC, datetime
 
+from codoperf_otel._telemetry.interrupts import raise_interrupt
 from codoperf_otel._telemetry.records import (
     add_trace_context,
     details,
@@ -24,15 +25,15 @@ _encoder = json.JSONEncoder(allow_nan=False, default=represented)
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line.
+    """One JSON object per line.
 
-    It has ``timestamp`` (RFC 3339, UTC), ``severity``, ``logger``, ``message``; ``trace_id`` and ``span_id``
-    (hex) when there is a span; every ``extra`` field under its own name, unless it is one of these; and
-    ``exception.type``, ``exception.message``, ``exception.stacktrace`` of an exception. What JSON cannot hold
-    is its `repr`. It never raises.
+    It has ``timestamp`` (RFC 3339, UTC), ``severity``, ``logger`` and ``message``. When there is a span, it
+    has ``trace_id`` and ``span_id`` (hex). Every ``extra`` field stands under its own name, unless that is
+    one of these. An exception is ``exception.type``, ``exception.message`` and ``exception.stacktrace``. A
+    value that JSON cannot hold is written as its `repr`. The formatter never raises.
 
-    A handler that formats later or elsewhere, such as `logging.handlers.QueueHandler`, needs the filter
-    `add_trace_context`, which takes the ids when the record is made.
+    A handler that formats later or in another thread, such as `logging.handlers.QueueHandler`, needs the
+    filter `add_trace_context`, which takes the ids when the record is made.
 
     >>> import sys
     >>> handler = logging.StreamHandler(sys.stdout)
@@ -64,8 +65,9 @@ def _timestamp(seconds: float) -> str:
 
 
 def _json(value: object) -> str:
-    """A value, or its `repr`: numbers that are none, keys that are no texts, cycles."""
+    """A value, or its `repr` where JSON has none: NaN, keys that are no texts, cycles."""
     try:
         return _encoder.encode(value)
-    except Exception:
+    except Exception as error:
+        raise_interrupt(error)
         return _encoder.encode(represented(value))
