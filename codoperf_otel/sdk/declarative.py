@@ -8,9 +8,10 @@ from typing import Any
 
 from opentelemetry import metrics, trace
 
+from codoperf_otel._environment_variables import setting_error
 from codoperf_otel.sdk import settings
 from codoperf_otel.sdk.handle import Part
-from codoperf_otel.sdk.settings import Arguments, Settings, wrong
+from codoperf_otel.sdk.settings import Arguments, Settings
 
 VARIABLE = "OTEL_CONFIG_FILE"
 INSTALL = "pip install opentelemetry-configuration (it needs opentelemetry-sdk 1.44 or later)"
@@ -30,11 +31,13 @@ def resolve(arguments: Arguments, environ: Mapping[str, str]) -> Settings:
     """
     adds = arguments.endpoint is not None or arguments.file is not None
     resolved = settings.resolve(arguments, environ if adds else {})
-    return replace(resolved, outputs=tuple(output for output in resolved.outputs if output.asked))
+    return replace(resolved, outputs=tuple(output for output in resolved.outputs if output.from_argument))
 
 
 def set_up(file: str) -> Sequence[Part] | None:
-    """Let the file's providers be the global ones; gives those that it made, None where it disables the SDK.
+    """Let the file's providers be the global ones.
+
+    Returns those that it made, None where it disables the SDK.
 
     Where there are global providers already, as under ``opentelemetry-instrument``, they stay: none is made.
 
@@ -42,9 +45,10 @@ def set_up(file: str) -> Sequence[Part] | None:
         ImportError: a package is missing; the message says how to install it.
         ValueError: there is no such file, or it is not as it must be.
     """
-    from codoperf_otel.sdk.providers import MeterSlot, TracerSlot
+    from codoperf_otel.sdk.signals.metrics import GlobalMeterProvider
+    from codoperf_otel.sdk.signals.traces import GlobalTracerProvider
 
-    if not (TracerSlot().is_free and MeterSlot().is_free):
+    if not (GlobalTracerProvider().is_free and GlobalMeterProvider().is_free):
         return ()
     before = _global_providers()
     if not _apply(file):
@@ -70,5 +74,5 @@ def _apply(file: str) -> bool:
     except ImportError as error:  # what the file asks for is not there: the message names it
         raise ImportError(f"{VARIABLE} is {file!r}: {error}") from error
     except (ConfigurationError, TypeError, ValueError) as error:
-        raise wrong(VARIABLE, file, f"{ALLOWED}: {' '.join(str(error).split())}") from None
+        raise setting_error(VARIABLE, file, f"{ALLOWED}: {' '.join(str(error).split())}") from None
     return not config.disabled

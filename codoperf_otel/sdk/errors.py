@@ -1,46 +1,53 @@
-"""What becomes of export errors: the first of each endpoint is one warning, the others are counted."""
+"""What becomes of export errors: the first of each destination is one warning, the others are counted."""
 
 from __future__ import annotations
 
 import itertools
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from urllib.parse import quote
+
+from codoperf_otel._calls.short_repr import cut
+from codoperf_otel._once import Once
 
 log = logging.getLogger("codoperf_otel.export")
 
 _LONGEST_REASON = 300
 
 
-class Endpoint:
+class Destination:
     """A place that telemetry goes to, and how it fares. No locks: a fork may happen at any time."""
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, secrets: Collection[str] = ()) -> None:
+        """`secrets` are texts that no message may show."""
         self.label = label
+        self._secrets = sorted({*secrets, *map(quote, secrets)}, key=len, reverse=True)
         self.failing = False
         self.failures = 0
         self._tally = itertools.count(1)
-        self._unwarned = [None]
+        self._is_first_trouble = Once()
 
     @contextmanager
     def sending(self) -> Iterator[None]:
-        """What this thread's exporters log meanwhile belongs to this endpoint."""
-        _thread.endpoint = self
+        """What this thread's exporters log meanwhile belongs to this destination."""
+        _thread.destination = self
         try:
             yield
         finally:
-            _thread.endpoint = None
+            _thread.destination = None
 
     def trouble(self, reason: str) -> None:
         """An attempt failed; the exporter may try again."""
         self.failing = True
-        try:
-            self._unwarned.pop()
-        except IndexError:
-            return
-        reason = " ".join(reason.split())[:_LONGEST_REASON]
-        log.warning("Telemetry does not reach %s: %s (more such errors are not logged)", self.label, reason)
+        if self._is_first_trouble():
+            for secret in self._secrets:
+                reason = reason.replace(secret, "***")
+            shown = cut(" ".join(reason.split()), _LONGEST_REASON)
+            log.warning(
+                "Telemetry does not reach %s: %s (more such errors are not logged)", self.label, shown
+            )
 
     def sent(self) -> None:
         """An export went well."""
@@ -52,24 +59,24 @@ class Endpoint:
 
 
 class _Thread(threading.local):
-    endpoint: Endpoint | None = None
+    destination: Destination | None = None
 
 
 _thread = _Thread()
 
 
 class _ErrorFilter(logging.Filter):
-    """Hands what exporters log while they send to their endpoint; other exporters' records pass."""
+    """Hands what exporters log while they send to their destination; other exporters' records pass."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        endpoint = _thread.endpoint
-        if endpoint is None or record.levelno < logging.WARNING:
+        destination = _thread.destination
+        if destination is None or record.levelno < logging.WARNING:
             return True
-        _thread.endpoint = None  # a handler of the user's may itself log through an exporter
+        _thread.destination = None  # a handler of the user's may itself log through an exporter
         try:
-            endpoint.trouble(record.getMessage())
+            destination.trouble(record.getMessage())
         finally:
-            _thread.endpoint = endpoint
+            _thread.destination = destination
         return False
 
 

@@ -1,4 +1,4 @@
-"""The handle that `configure` gives: flush, shutdown, and the count of what was lost."""
+"""The handle that `configure` returns: flush, shutdown, and the count of what was lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from functools import partial
 from types import TracebackType
 from typing import Protocol
 
-from codoperf_otel.sdk.errors import Endpoint
+from codoperf_otel._once import Once
+from codoperf_otel.sdk.errors import Destination
 
 log = logging.getLogger("codoperf_otel.sdk")
 
@@ -39,7 +40,7 @@ class Guarded(Protocol):
     """An exporter under guard."""
 
     @property
-    def endpoint(self) -> Endpoint:
+    def destination(self) -> Destination:
         """Where it sends to."""
         ...
 
@@ -55,9 +56,17 @@ class Guarded(Protocol):
 class Handle:
     """What `configure` set up. Leaving its ``with`` block shuts it down, as does the end of the program."""
 
-    def __init__(self, timeout: float, parts: Sequence[Part] = (), guards: Sequence[Guarded] = ()) -> None:
+    def __init__(
+        self,
+        timeout: float,
+        parts: Sequence[Part] = (),
+        guards: Sequence[Guarded] = (),
+        endings: Sequence[Callable[[], object]] = (),
+    ) -> None:
+        """`endings` are done first at the shutdown, and take no time."""
         self._timeout = timeout
-        self._running = [None]
+        self._endings = endings
+        self._is_first_shutdown = Once()
         self.set_parts(parts, guards)
 
     def set_parts(self, parts: Sequence[Part], guards: Sequence[Guarded]) -> None:
@@ -69,15 +78,20 @@ class Handle:
     @property
     def is_running(self) -> bool:
         """False once it is shut down."""
-        return bool(self._running)
+        return not self._is_first_shutdown.is_done
 
     @property
     def failures(self) -> dict[str, int]:
         """How many exports each endpoint has not taken, by its address."""
-        return {guard.endpoint.label: guard.endpoint.failures for guard in self._guards}
+        return {guard.destination.label: guard.destination.failures for guard in self._guards}
 
     def force_flush(self, timeout: float = 10.0) -> bool:
-        """Send what there is now; True if all of it arrived within `timeout` seconds."""
+        """Send what there is now; True if all of it arrived within `timeout` seconds.
+
+        Once it is shut down there is nothing left to send, and this is True.
+        """
+        if not self.is_running:
+            return True
         before = self.failures
         work = _SideBySide([partial(part.force_flush, int(timeout * 1000)) for part in self._parts])
         work.go()
@@ -88,20 +102,20 @@ class Handle:
 
         It takes ``shutdown_timeout`` seconds at most, and one second where an endpoint is not to be reached.
         """
-        try:
-            self._running.pop()
-        except IndexError:
+        if not self._is_first_shutdown():
             return
+        for end in self._endings:
+            end()
         work = self._waiting or _SideBySide([part.shutdown for part in self._parts])
         began = time.monotonic()
         work.go()
         while not work.wait(_POLL) and (elapsed := time.monotonic() - began) < self._timeout:
             for guard in self._guards:
-                if elapsed >= GRACE and guard.endpoint.failing:
+                if elapsed >= GRACE and guard.destination.failing:
                     guard.close()
         for guard in self._guards:
             if guard.is_busy:
-                guard.endpoint.trouble(
+                guard.destination.trouble(
                     f"no answer within the {self._timeout:g} s that the program's end may take"
                 )
             guard.close()

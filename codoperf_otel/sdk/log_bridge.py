@@ -11,7 +11,9 @@ from opentelemetry._logs import Logger, LoggerProvider, LogRecord, SeverityNumbe
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, get_value
 from opentelemetry.trace import format_span_id, format_trace_id
 
+from codoperf_otel._once import Once
 from codoperf_otel._telemetry import names
+from codoperf_otel._telemetry.interrupts import raise_interrupt
 from codoperf_otel._telemetry.records import details, message, represented
 
 log = logging.getLogger("codoperf_otel.sdk")
@@ -32,12 +34,12 @@ class LogBridge:
     def __init__(self, provider: LoggerProvider) -> None:
         self._provider = provider
         self._loggers: dict[str, Logger] = {}
-        self._unwarned = [None]
+        self._is_first_failure = Once()
 
     def start(self) -> None:
         """Take records from now on."""
-        _place.bridge = self
-        _place.occupy()
+        _hook.bridge = self
+        _hook.install()
 
     def force_flush(self, timeout_millis: int, /) -> bool:  # noqa: ARG002
         """Nothing is held back."""
@@ -45,8 +47,8 @@ class LogBridge:
 
     def shutdown(self) -> None:
         """Take no more records."""
-        _place.bridge = None
-        _place.leave()
+        _hook.bridge = None
+        _hook.remove()
 
     def take(self, record: logging.LogRecord) -> None:
         """Hand on a record, unless it comes from OpenTelemetry itself or from this. Never raises."""
@@ -57,9 +59,9 @@ class LogBridge:
         _thread.is_busy = True
         try:
             self._logger(record.name).emit(translated(record))
-        except Exception:
-            if self._unwarned:
-                self._unwarned.clear()
+        except Exception as error:
+            raise_interrupt(error)
+            if self._is_first_failure():
                 log.warning("a log record cannot be sent (more are not logged)", exc_info=True)
         finally:
             _thread.is_busy = False
@@ -74,13 +76,13 @@ class _Thread(threading.local):
     is_busy = False
 
 
-class _Place:
-    """Where `logging` has a logger call its handlers, and who stands there."""
+class _Hook:
+    """Around the method of `logging` by which a logger calls its handlers."""
 
     bridge: LogBridge | None = None
     _ours: Callable[[logging.Logger, logging.LogRecord], None] | None = None
 
-    def occupy(self) -> None:
+    def install(self) -> None:
         if self._ours is not None:  # someone else's wrapper is around it, and it is still called
             return
         self._theirs = theirs = logging.Logger.callHandlers
@@ -95,14 +97,14 @@ class _Place:
         self._ours = call_handlers
         logging.Logger.callHandlers = call_handlers  # type: ignore[assignment,method-assign]
 
-    def leave(self) -> None:
+    def remove(self) -> None:
         if logging.Logger.callHandlers is self._ours:
             logging.Logger.callHandlers = self._theirs  # type: ignore[method-assign]
             self._ours = None
 
 
 _thread = _Thread()
-_place = _Place()
+_hook = _Hook()
 
 
 def translated(record: logging.LogRecord) -> LogRecord:
@@ -145,7 +147,8 @@ def any_value(value: Any) -> Any:
     """A value that OTLP can carry; of any other its `repr`."""
     try:
         return _any_value(value)
-    except Exception:  # a mapping or a text that fails, or a cycle
+    except Exception as error:  # a mapping or a text that fails, or a cycle
+        raise_interrupt(error)
         return represented(value)
 
 

@@ -6,32 +6,30 @@ import atexit
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, Resource
 
-from codoperf_otel import _telemetry
-from codoperf_otel.instrumentation import instrument
-from codoperf_otel.sdk.errors import Endpoint
-from codoperf_otel.sdk.exporters import (
-    Guard,
-    GuardedMetricExporter,
-    GuardedSpanExporter,
-    metric_exporter,
-    span_exporter,
-)
+from codoperf_otel import _children, _telemetry
+from codoperf_otel._readings import reporting
+from codoperf_otel._workers import threads
+from codoperf_otel.sdk.errors import Destination
+from codoperf_otel.sdk.guard import Guard
 from codoperf_otel.sdk.handle import Handle, Part
+from codoperf_otel.sdk.lean.provider import LeanMeterProvider
 from codoperf_otel.sdk.multiprocess import flush_at_process_end
-from codoperf_otel.sdk.providers import MeterSlot, TracerSlot
+from codoperf_otel.sdk.outputs import Otlp
 from codoperf_otel.sdk.resource import child_resource, make_resource
-from codoperf_otel.sdk.settings import Otlp, Settings
+from codoperf_otel.sdk.settings import Settings
+from codoperf_otel.sdk.signals.metrics import Metrics
+from codoperf_otel.sdk.signals.traces import Traces
 
 if TYPE_CHECKING:
-    from codoperf_otel.sdk.logs import Logs
+    from codoperf_otel._calls.gc_pauses import GcPauses
+    from codoperf_otel._calls.loop_lag import LoopWatches
+    from codoperf_otel.sdk.signals.logs import Logs
 
 _LONGEST_PAUSE = 0.1
 
@@ -41,62 +39,46 @@ log = logging.getLogger("codoperf_otel.sdk")
 class Pipeline:
     """All that one `configure` makes. A wrong setting shows before anything global is set."""
 
-    def __init__(self, settings: Settings, declared: Sequence[Part] = ()) -> None:
+    def __init__(self, settings: Settings, declared: Sequence[Part], *, lean_metrics: bool) -> None:
         """`declared` are the global providers that a configuration file made: they end with this."""
-        self._settings = settings
-        self._endpoints = {output.label: Endpoint(output.label) for output in settings.outputs}
-        self._tracers, self._meters = TracerSlot(), MeterSlot()
-        self._metric_outputs = self._meters.outputs(settings)
-        if self._tracers.is_foreign or self._meters.is_foreign:
+        destinations = _destinations(settings)
+        self._traces = Traces(settings, destinations)
+        self._metrics = Metrics(settings, destinations, lean=lean_metrics)
+        self._kept: tuple[Traces | Logs, ...] = (self._traces, *_optional_signals(settings, destinations))
+        if self._traces.global_provider.is_foreign or self._metrics.global_provider.is_foreign:
             log.info("A global provider is set already: what endpoint= and file= ask for is added to it")
-        spans, metrics = self._span_exporters(), self._metric_exporters()
-        logs = self._logs()
-        self._kept_guards: list[Guard[Any]] = [exporter.guard for exporter in spans]
-        self._kept_guards += logs.guards if logs else ()
-        self._guards = [*self._kept_guards, *(exporter.guard for exporter in metrics)]
+        self._kept_guards: list[Guard[Any]] = [guard for signal in self._kept for guard in signal.guards]
+        self._guards = [*self._kept_guards, *self._metrics.guards]
         for guard in self._guards:
             guard.open()
-        processors = [BatchSpanProcessor(exporter) for exporter in spans]
-        standing = getattr(self._tracers.provider, "resource", None)
+        standing = getattr(self._traces.global_provider.provider, "resource", None)
         self._resource = standing or make_resource(settings.service_name)
-        self._kept_parts = [*declared, *self._tracers.add(processors, self._resource)]
-        self._kept_parts += logs.start(self._resource) if logs else ()
-        self._readers = self._make_readers(metrics)
-        metric_parts = self._meters.add(self._readers, self._resource)
+        watches = _optional_watches(settings)
+        self._kept_parts: list[Part] = [
+            *declared,
+            *(part for signal in self._kept for part in signal.start(self._resource)),
+            *watches,
+        ]
+        metric_parts = self._metrics.start(self._resource)
         self.handle = Handle(
-            settings.shutdown_timeout, (*self._kept_parts, *metric_parts), tuple(self._guards)
+            settings.shutdown_timeout,
+            (*self._kept_parts, *metric_parts),
+            tuple(self._guards),
+            _start_replacing(settings),
         )
-        instrument(
-            tracer_provider=self._tracers.provider,
-            meter_provider=self._meters.provider,
-            system=settings.system,
-        )
-        self._instruments = _telemetry.active().instruments
+        meter_provider = self._metrics.global_provider.provider
+        if self._metrics.global_provider.is_ours:
+            _telemetry.begin_counters_anew()
+        reporting.start(self._traces.global_provider.provider, meter_provider, system=settings.system)
+        for watch in watches:
+            watch.start()
+        self._hold(_telemetry.active(), meter_provider)
         self._attend()
 
-    def _span_exporters(self) -> list[GuardedSpanExporter]:
-        outputs = self._tracers.outputs(self._settings)
-        return [span_exporter(output, self._endpoints[output.label]) for output in outputs]
-
-    def _logs(self) -> Logs | None:
-        if not self._settings.logs:
-            return None
-        from codoperf_otel.sdk.logs import Logs  # 15 ms, for those who send logs
-
-        return Logs(self._settings, self._endpoints)
-
-    def _metric_exporters(self) -> list[GuardedMetricExporter]:
-        return [
-            metric_exporter(output, self._endpoints[output.label], self._settings)
-            for output in self._metric_outputs
-        ]
-
-    def _make_readers(
-        self, exporters: Sequence[GuardedMetricExporter]
-    ) -> list[PeriodicExportingMetricReader]:
-        seconds = self._settings.metric_export_interval
-        interval = None if seconds is None else seconds * 1000
-        return [PeriodicExportingMetricReader(exporter, interval) for exporter in exporters]
+    def _hold(self, binding: _telemetry.Binding, provider: MeterProvider) -> None:
+        self._instruments = binding.instruments
+        if isinstance(provider, LeanMeterProvider):
+            provider.keep_durations(self._instruments)
 
     def _attend(self) -> None:
         """Be there at forks and at the end."""
@@ -128,25 +110,70 @@ class Pipeline:
             return
         self.handle.set_parts(self._kept_parts, self._kept_guards)
         try:
-            self._renew_metrics()
+            resource = self._own_resource()
+            for signal in self._kept:
+                signal.adopt(resource)
+            self._renew_metrics(resource)
         except Exception:
             log.warning("This process cannot report metrics of its own", exc_info=True)
         flush_at_process_end(self.handle)
 
-    def _renew_metrics(self) -> None:
-        """Measure anew. The global provider goes on with other libraries' metrics, from the parent's counts.
-
-        It is not shut down, nor are its readers: that would send the parent's totals once more, or hang.
-        """
-        if not self._metric_outputs or _telemetry.active().instruments is not self._instruments:
-            return
-        exporters = self._metric_exporters()
-        guards = [exporter.guard for exporter in exporters]
-        readers = self._make_readers(exporters)
+    def _own_resource(self) -> Resource:
         parent_id = self._resource.attributes.get(SERVICE_INSTANCE_ID)
-        resource = child_resource(getattr(self._tracers.provider, "resource", self._resource), parent_id)
-        provider = MeterProvider(readers, resource=resource, shutdown_on_exit=False)
-        self._instruments = _telemetry.bind(self._tracers.provider, provider).instruments
+        standing = getattr(self._traces.global_provider.provider, "resource", self._resource)
+        return child_resource(standing, parent_id)
+
+    def _renew_metrics(self, resource: Resource) -> None:
+        """Measure anew. Other libraries' metrics go on from the parent's counts, by the global provider."""
+        if _telemetry.active().instruments is not self._instruments:
+            return
+        provider = self._metrics.renew(resource)
+        if provider is None:
+            return
+        self._hold(_telemetry.bind(self._traces.global_provider.provider, provider), provider)
+        guards = self._metrics.guards
         self.handle.set_parts((*self._kept_parts, provider), (*self._kept_guards, *guards))
         self._guards += guards
-        self._readers += readers  # kept: where one is gone, older SDKs print an error at the next fork
+
+
+def _destinations(settings: Settings) -> dict[str, Destination]:
+    """One for each place, which may be that of several signals, each with its own headers."""
+    secrets: dict[str, list[str]] = {}
+    for output in settings.outputs:
+        secrets.setdefault(output.label, []).extend(output.secrets)
+    return {label: Destination(label, hidden) for label, hidden in secrets.items()}
+
+
+def _optional_watches(settings: Settings) -> list[GcPauses | LoopWatches]:
+    watches: list[GcPauses | LoopWatches] = []
+    if settings.gc_pauses:
+        from codoperf_otel._calls.gc_pauses import pauses
+
+        watches.append(pauses)
+    if settings.event_loop is not None:
+        from codoperf_otel._calls.loop_lag import LoopWatches
+
+        watches.append(LoopWatches(settings.event_loop))
+    return watches
+
+
+def _start_replacing(settings: Settings) -> tuple[Callable[[], object], ...]:
+    """Replace what is asked for in the standard library; returns what puts it back."""
+    asked = {_children: settings.subprocess, threads: settings.threads}
+    modules = [module for module, is_asked in asked.items() if is_asked]
+    if settings.asyncio:
+        from codoperf_otel._workers import tasks  # which loads asyncio
+
+        modules.append(tasks)
+    for module in modules:
+        module.start()
+    return tuple(module.stop for module in modules)
+
+
+def _optional_signals(settings: Settings, destinations: Mapping[str, Destination]) -> tuple[Logs, ...]:
+    """The signals that are sent only where they are asked for; their modules are loaded only then."""
+    if not settings.logs:
+        return ()
+    from codoperf_otel.sdk.signals.logs import Logs  # 15 ms
+
+    return (Logs(settings, destinations),)

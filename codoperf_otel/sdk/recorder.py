@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, format_span_id, format_trace_id
 
 from codoperf_otel import _telemetry
-from codoperf_otel.testing import CapturedEvent, CapturedMetric, CapturedPoint, CapturedSpan
+from codoperf_otel._captured import CapturedEvent, CapturedMetric, CapturedPoint, CapturedSpan
 
 
 class Recorder:

@@ -1,4 +1,4 @@
-"""What the SDK's limits leave of attributes, events and links."""
+"""What is left of attributes, events and links under the SDK's limits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Items: TypeAlias = "BoundedList[Any] | tuple[()]"
 
 
 class Bounds:
-    """Keeps a span's attributes in a dict while the SDK would keep each as it is, then in the SDK's kind.
+    """Keeps a span's attributes in a plain dict while the SDK would keep each as it is, else in the SDK's.
 
     >>> bounds = Bounds(SpanLimits(max_span_attributes=2))
     >>> values = bounds.add({}, {"a": 1, "b": 2})

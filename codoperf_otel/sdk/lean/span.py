@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from threading import RLock
 from time import time_ns
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from opentelemetry.sdk import trace as sdk
 from opentelemetry.sdk.resources import Resource
@@ -16,21 +16,27 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationInfo, Instrume
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.util.types import Attributes
 
-from codoperf_otel.sdk.lean.bounds import Items, Values, is_valid
+from codoperf_otel.sdk.lean.bounds import Bounds, Items, Values, is_valid
 
-if TYPE_CHECKING:
-    from codoperf_otel.sdk.lean.tracer import LeanTracer
-
-log = logging.getLogger("opentelemetry.sdk.trace")  # misuse of a span is told as the SDK tells it
+log = logging.getLogger("opentelemetry.sdk.trace")  # misuse of a span is reported as the SDK does
 
 _UNSET = Status(StatusCode.UNSET)
+
+
+class Source(Protocol):
+    """The tracer of a span: what all its spans have in common."""
+
+    stock: sdk.Tracer
+    info: InstrumentationInfo
+    scope: InstrumentationScope
+    bounds: Bounds
 
 
 class LeanSpan(sdk.Span):
     """A span of plain values that becomes the SDK's `ReadableSpan` at its end.
 
-    It is an `sdk.Span` for those who ask for the type. Of that class it uses `record_exception` only, and
-    two underscores keep its own fields apart from that one's.
+    It is an `sdk.Span` for those who ask for the type. It uses only `record_exception` of that class. Two
+    underscores keep its own fields apart from those of the class.
     """
 
     __slots__ = (
@@ -41,7 +47,7 @@ class LeanSpan(sdk.Span):
 
     def fill(
         self,
-        source: LeanTracer,
+        source: Source,
         name: str,
         context: SpanContext,
         parent: SpanContext | None,
@@ -52,7 +58,7 @@ class LeanSpan(sdk.Span):
         records_exception: bool,
         fails_on_exception: bool,
     ) -> None:
-        """Begin. A constructor would have to go through the SDK's."""
+        """Begin. A constructor would have to call the SDK's."""
         stock = source.stock
         bounds = source.bounds
         self.__source = source
@@ -123,14 +129,14 @@ class LeanSpan(sdk.Span):
                 self.__status = self.__status_after(status, description)
 
     def __is_open(self, call: str) -> bool:
-        """Whether it has not ended; else complains of the call."""
+        """Whether it has not ended; if it has, complain about the call."""
         if self.__end_time is None:
             return True
         log.warning("Tried calling %s on an ended span.", call)
         return False
 
     def __status_after(self, status: Status | StatusCode, description: str | None) -> Status:
-        """The status that one given then leaves: OK stays, and UNSET changes nothing."""
+        """The status after another one is set: OK stays, and UNSET changes nothing."""
         code = status.status_code if isinstance(status, Status) else status
         if self.__status.status_code is StatusCode.OK or code is StatusCode.UNSET:
             return self.__status

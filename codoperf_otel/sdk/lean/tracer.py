@@ -37,7 +37,7 @@ _new = object.__new__  # the SDK's span guards its class by a slower one
 
 
 class LeanTracer(trace.Tracer):
-    """Starts lean spans by the sampler, the ids, the processors and the limits of an SDK tracer."""
+    """Starts lean spans with the sampler, the ids, the processors and the limits of an SDK tracer."""
 
     def __init__(self, stock: sdk.Tracer) -> None:
         self.stock = stock

@@ -43,7 +43,7 @@ class _Ended(SpanProcessor):
 
 
 def tried(tracer: Tracer) -> LeanTracer | None:
-    """A lean tracer over `tracer`, if that is exactly the SDK's and a span of each comes out the same."""
+    """A lean tracer over `tracer`, if that is exactly the SDK's and a span of either comes out the same."""
     if type(tracer) is not sdk.Tracer:
         return None
     stock = copy(tracer)  # with parts of its own, so that nobody hears of the trial

@@ -15,35 +15,52 @@ from opentelemetry.sdk._logs.export import (
 )
 from opentelemetry.sdk.resources import Resource
 
-from codoperf_otel.sdk.errors import Endpoint
-from codoperf_otel.sdk.exporters import Guard, maker
-from codoperf_otel.sdk.file_exporter import Lines
+from codoperf_otel.sdk.errors import Destination
+from codoperf_otel.sdk.exporter_factory import exporter_factory
+from codoperf_otel.sdk.guard import Guard
 from codoperf_otel.sdk.handle import Part
+from codoperf_otel.sdk.lines import Lines
 from codoperf_otel.sdk.log_bridge import LogBridge
 from codoperf_otel.sdk.otlp_json.logs import encode_logs
-from codoperf_otel.sdk.providers import Slot
-from codoperf_otel.sdk.settings import Output, Settings
+from codoperf_otel.sdk.outputs import Output
+from codoperf_otel.sdk.own_resource import with_resource
+from codoperf_otel.sdk.providers import GlobalProvider
+from codoperf_otel.sdk.sendable import sendable_logs
+from codoperf_otel.sdk.settings import Settings
+
+_OTLP = {
+    "grpc": "opentelemetry.exporter.otlp.proto.grpc._log_exporter:OTLPLogExporter",
+    "http/protobuf": "opentelemetry.exporter.otlp.proto.http._log_exporter:OTLPLogExporter",
+}
 
 
 class Logs:
-    """The third signal of a `configure`. Its guards are to be opened before it is started."""
+    """The log records of a `configure`. The guards are to be opened before it is started."""
 
-    def __init__(self, settings: Settings, endpoints: Mapping[str, Endpoint]) -> None:
-        self._slot = LoggerSlot()
-        outputs = self._slot.outputs(settings)
-        self._exporters = [log_exporter(output, endpoints[output.label]) for output in outputs]
+    def __init__(self, settings: Settings, destinations: Mapping[str, Destination]) -> None:
+        self.global_provider = GlobalLoggerProvider()
+        self._exporters = [
+            _exporter(output, destinations[output.label]) for output in self.global_provider.outputs(settings)
+        ]
         self.guards = [exporter.guard for exporter in self._exporters]
 
     def start(self, resource: Resource) -> Sequence[Part]:
-        """Send records from now on; gives what has to be flushed and shut down."""
-        processors = [BatchLogRecordProcessor(exporter) for exporter in self._exporters]
-        parts = self._slot.add(processors, resource)
-        bridge = LogBridge(self._slot.provider)
+        """Send records from now on; returns what has to be flushed and shut down."""
+        parts = self.global_provider.add(
+            [BatchLogRecordProcessor(exporter) for exporter in self._exporters], resource
+        )
+        bridge = LogBridge(self.global_provider.provider)
         bridge.start()
         return (bridge, *parts)
 
+    def adopt(self, resource: Resource) -> None:
+        """In a forked child: send under this resource, unless someone else's provider decides it."""
+        if not self.global_provider.is_foreign:
+            for exporter in self._exporters:
+                exporter.resource = resource
 
-class LoggerSlot(Slot):
+
+class GlobalLoggerProvider(GlobalProvider):
     """The global logger provider."""
 
     signal = "logs"
@@ -54,9 +71,9 @@ class LoggerSlot(Slot):
         super().__init__(get_logger_provider())
 
     def add(self, processors: Sequence[LogRecordProcessor], resource: Resource) -> Sequence[Part]:
-        """Let records go through these processors; gives what has to be flushed and shut down."""
+        """Let records go through these processors; returns what has to be flushed and shut down."""
         if self.is_free:
-            self._fill(LoggerProvider(resource, shutdown_on_exit=False), set_logger_provider)
+            self._set(LoggerProvider(resource, shutdown_on_exit=False), set_logger_provider)
         for processor in processors:
             self.provider.add_log_record_processor(processor)
         return [self.provider] if self.is_free else processors
@@ -87,10 +104,15 @@ class GuardedLogExporter(LogRecordExporter):
 
     def __init__(self, guard: Guard[LogRecordExporter]) -> None:
         self.guard = guard
+        self.resource: Resource | None = None
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
         """Hand the records on."""
-        return self.guard.send(lambda exporter: exporter.export(batch), LogRecordExportResult.FAILURE)
+
+        def export(exporter: LogRecordExporter) -> LogRecordExportResult:
+            return exporter.export(with_resource(sendable_logs(batch), self.resource))
+
+        return self.guard.send(export, LogRecordExportResult.FAILURE)
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:  # noqa: ARG002
         """Nothing is held back."""
@@ -101,12 +123,6 @@ class GuardedLogExporter(LogRecordExporter):
         self.guard.close()
 
 
-def log_exporter(output: Output, endpoint: Endpoint) -> GuardedLogExporter:
-    """The guarded log record exporter of an output.
-
-    Raises:
-        ImportError: the output needs a package that is not installed.
-    """
-    return GuardedLogExporter(
-        Guard(output, endpoint, maker(output, FileLogExporter, ConsoleLogRecordExporter))
-    )
+def _exporter(output: Output, destination: Destination) -> GuardedLogExporter:
+    factory = exporter_factory(output, otlp=_OTLP, file=FileLogExporter, console=ConsoleLogRecordExporter)
+    return GuardedLogExporter(Guard(output, destination, factory))

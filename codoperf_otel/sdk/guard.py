@@ -1,0 +1,84 @@
+"""The guard around each exporter: it survives forks, counts errors, and can be cut short."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from threading import Lock
+from typing import Generic, Protocol, TypeVar
+
+from codoperf_otel._once import Once
+from codoperf_otel.sdk.errors import Destination
+from codoperf_otel.sdk.outputs import Output
+
+
+class Closable(Protocol):
+    """An exporter of any signal."""
+
+    def shutdown(self) -> object:
+        """End it."""
+
+
+Exporter = TypeVar("Exporter", bound=Closable)
+Result = TypeVar("Result")
+
+
+class Guard(Generic[Exporter]):
+    """One exporter: made anew in a forked child, which must not use its parent's connection."""
+
+    def __init__(self, output: Output, destination: Destination, make: Callable[[], Exporter]) -> None:
+        self.output = output
+        self.destination = destination
+        self._make: Callable[[], Exporter] = make
+        self._busy = Lock()
+        self._paused: list[None] = []
+        self._pid = 0
+        self._is_first_close = Once()
+
+    def open(self) -> None:
+        """Make the exporter now, not at its first export: what is wrong with its settings shows here."""
+        self._exporter: Exporter = self._make()
+        self._pid = os.getpid()
+        self._is_first_close = Once()
+
+    @property
+    def is_busy(self) -> bool:
+        """True while it exports."""
+        return self._busy.locked()
+
+    def send(self, export: Callable[[Exporter], Result], failure: Result) -> Result:
+        """Let the exporter export; the destination learns what goes wrong."""
+        with self._busy, self.destination.sending():
+            try:
+                if self._pid != os.getpid():
+                    self.open()
+                result = export(self._exporter)
+            except Exception as error:
+                self.destination.trouble(f"{type(error).__name__}: {error}")
+                result = failure
+        self.destination.lost() if result is failure else self.destination.sent()
+        return result
+
+    def close(self) -> None:
+        """Shut the exporter down, once; this also ends its retries, and over gRPC the call it is in."""
+        if self._is_first_close() and self._pid == os.getpid():
+            with self.destination.sending():
+                self._exporter.shutdown()
+
+    def pause(self, seconds: float) -> None:
+        """Before a fork: hold exports back, and wait for one that is under way."""
+        if self._busy.acquire(timeout=0 if self.destination.failing else seconds):
+            self._paused.append(None)
+
+    def resume(self) -> None:
+        """After a fork, in the parent."""
+        try:
+            self._paused.pop()  # of two threads that fork at once, one has it
+        except IndexError:
+            return
+        self._busy.release()
+
+    def inherit(self) -> None:
+        """After a fork, in the child: who was exporting is not here."""
+        self._busy = Lock()
+        self._paused.clear()

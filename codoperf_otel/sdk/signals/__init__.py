@@ -1,0 +1,1 @@
+"""The signals, a module each: global provider, exporters, and how these are set up."""

@@ -1,0 +1,131 @@
+"""Spans: their global provider and exporters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import (
+    BatchSpanProcessor,
+    ConsoleSpanExporter,
+    SpanExporter,
+    SpanExportResult,
+)
+from opentelemetry.trace import get_tracer_provider, set_tracer_provider
+
+from codoperf_otel.sdk.errors import Destination
+from codoperf_otel.sdk.exporter_factory import exporter_factory
+from codoperf_otel.sdk.guard import Guard
+from codoperf_otel.sdk.handle import Part
+from codoperf_otel.sdk.lines import Lines
+from codoperf_otel.sdk.otlp_json.spans import encode_spans
+from codoperf_otel.sdk.outputs import Output
+from codoperf_otel.sdk.own_resource import with_resource
+from codoperf_otel.sdk.providers import GlobalProvider
+from codoperf_otel.sdk.sendable import sendable_spans
+from codoperf_otel.sdk.settings import Settings
+from codoperf_otel.sdk.span_processor import ResourceSpanProcessor
+
+_OTLP = {
+    "grpc": "opentelemetry.exporter.otlp.proto.grpc.trace_exporter:OTLPSpanExporter",
+    "http/protobuf": "opentelemetry.exporter.otlp.proto.http.trace_exporter:OTLPSpanExporter",
+}
+
+
+class Traces:
+    """The spans of a `configure`. The guards are to be opened before it is started."""
+
+    def __init__(self, settings: Settings, destinations: Mapping[str, Destination]) -> None:
+        self.global_provider = GlobalTracerProvider()
+        self._exporters = [
+            guarded_span_exporter(output, destinations[output.label])
+            for output in self.global_provider.outputs(settings)
+        ]
+        self.guards = [exporter.guard for exporter in self._exporters]
+        self._processors = list(_watching(settings))
+
+    def start(self, resource: Resource) -> Sequence[Part]:
+        """Send spans from now on; returns what has to be flushed and shut down."""
+        self._processors += [BatchSpanProcessor(exporter) for exporter in self._exporters]
+        return self.global_provider.add(self._processors, resource)
+
+    def adopt(self, resource: Resource) -> None:
+        """In a forked child: send under this resource, unless someone else's provider decides it."""
+        if not self.global_provider.is_foreign:
+            for exporter in self._exporters:
+                exporter.resource = resource
+
+
+class GlobalTracerProvider(GlobalProvider):
+    """The global tracer provider."""
+
+    signal = "traces"
+    adder = "add_span_processor"
+    advice = "Call configure() before it is set: it is not the SDK's, and takes no span processors."
+
+    def __init__(self) -> None:
+        super().__init__(get_tracer_provider())
+
+    def add(self, processors: Sequence[SpanProcessor], resource: Resource) -> Sequence[Part]:
+        """Let spans go through these processors; returns what has to be flushed and shut down."""
+        if self.is_free:
+            self._set(TracerProvider(resource=resource, shutdown_on_exit=False), set_tracer_provider)
+        if not hasattr(self.provider, self.adder):
+            return ()
+        for processor in processors:
+            self.provider.add_span_processor(processor)
+        return [self.provider] if self.is_free else processors
+
+
+class FileSpanExporter(SpanExporter):
+    """Appends spans to the file at `path`, which it makes with mode 0600 in a folder of mode 0700."""
+
+    def __init__(self, path: Path) -> None:
+        self._lines = Lines(path)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Append one line."""
+        self._lines.append(encode_spans(spans))
+        return SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        """Close the file."""
+        self._lines.close()
+
+
+class GuardedSpanExporter(SpanExporter):
+    """A span exporter under a guard."""
+
+    def __init__(self, guard: Guard[SpanExporter]) -> None:
+        self.guard = guard
+        self.resource: Resource | None = None
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Hand the spans on."""
+
+        def export(exporter: SpanExporter) -> SpanExportResult:
+            return exporter.export(with_resource(sendable_spans(spans), self.resource))
+
+        return self.guard.send(export, SpanExportResult.FAILURE)
+
+    def shutdown(self) -> None:
+        """Close the guard."""
+        self.guard.close()
+
+
+def _watching(settings: Settings) -> Iterator[SpanProcessor]:
+    """The processors that look at spans and export none."""
+    if settings.asyncio:
+        from codoperf_otel.sdk.task_follower import TaskFollower  # which loads asyncio
+
+        yield TaskFollower()
+    if settings.other_spans:
+        yield ResourceSpanProcessor()
+
+
+def guarded_span_exporter(output: Output, destination: Destination) -> GuardedSpanExporter:
+    """The exporter of an output, whose guard is to be opened first."""
+    factory = exporter_factory(output, otlp=_OTLP, file=FileSpanExporter, console=ConsoleSpanExporter)
+    return GuardedSpanExporter(Guard(output, destination, factory))
