@@ -1,8 +1,8 @@
 """The ``codoperf`` command.
 
 Each subcommand is one module here with ``add_parser(subparsers)``, which returns its parser, and
-``run(arguments)``, which returns the exit status. A :class:`~codoperf_otel.cli._errors.CommandError` is one
-line for the user and exit status 2.
+``run(arguments)``, which returns the exit status. The text of a `CommandError` is shown as one line; the exit
+status is then 2.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import sys
 from collections.abc import Sequence
 
 from codoperf_otel.__about__ import __version__
+from codoperf_otel._report.files import UnreadableError
 from codoperf_otel.cli._errors import CommandError
 
 __all__ = ["main"]
 
-COMMANDS = ("demo", "run", "view")
+COMMANDS = ("cache", "demo", "doctor", "imports", "run", "view")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,7 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     2
     """
     parser = _parser()
-    arguments = parser.parse_args(argv)
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:  # parse_args would show the usage of the whole command
+        arguments.refuse(f"unrecognized arguments: {' '.join(unknown)}")
     if arguments.command is None:
         parser.print_help(sys.stderr)
         return 2
@@ -39,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status: int = arguments.run(arguments)
         sys.stdout.flush()
-    except CommandError as error:
+    except (CommandError, UnreadableError) as error:
         sys.stderr.write(f"codoperf: {error}\n")
         return 2
     except BrokenPipeError:
@@ -53,10 +56,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="codoperf", description="What each operation of a program costs.")
     parser.add_argument("--version", action="version", version=f"codoperf {__version__}")
+    parser.set_defaults(refuse=parser.error)
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name in COMMANDS:
         module = importlib.import_module(f"codoperf_otel.cli.{name}")
-        module.add_parser(subparsers).set_defaults(run=module.run)
+        subparser = module.add_parser(subparsers)
+        subparser.set_defaults(run=module.run, refuse=subparser.error)
     return parser
 
 

@@ -1,4 +1,4 @@
-"""What a command tells the user to change."""
+"""Errors that the user can mend."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ NEEDS_RICH = "this needs rich: pip install 'codoperf-otel[cli]'"
 
 
 class CommandError(Exception):
-    """A wrong input or a missing part; its text is one line for the user, and the exit status is 2."""
+    """Wrong input, or something that is missing: the text is one line for the user, the exit status 2."""

@@ -1,20 +1,22 @@
-"""Rows to lines of one width.
+"""Lays rows out as lines of one width.
 
-rich's own table cannot let a remark run under all columns, keep the end of a cut name, or leave a column out
-where the terminal is narrow; this can, and the tree and every table share it.
+rich's own table cannot let a note run under all columns, keep the end of a name that is cut, or leave columns
+out where the terminal is narrow. The tree and all tables share this one, which can.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rich.align import AlignMethod
 from rich.console import Console
 from rich.text import Text
 
+from codoperf_otel.cli._format import DASH
+
 GAP = 2
-MIN_NAME = 12
+MIN_NAME = 20
 MAX_CELL = 28
 
 _ASCII = str.maketrans("\u2013\u00d7…·│├└─━✗↓µ", "-x..||`-=x>u")
@@ -22,7 +24,7 @@ _ASCII = str.maketrans("\u2013\u00d7…·│├└─━✗↓µ", "-x..||`-=x>u
 
 @dataclass(slots=True)
 class Row:
-    """A name between ``lead`` and ``tail``, which are never cut, cells, and remarks on lines of their own."""
+    """A name between ``lead`` and ``tail``, which are never cut; cells; and notes on lines of their own."""
 
     name: Text
     cells: list[Text] = field(default_factory=list)
@@ -38,35 +40,62 @@ class Row:
 
 @dataclass(slots=True)
 class Table:
-    """Titles, that of the names first, and rows; cells are aligned right, but for the columns in ``left``."""
+    """Titles, that of the names first, and rows; cells are aligned right, except in the ``left`` columns."""
 
     titles: Sequence[str]
     rows: Sequence[Row]
     left: Collection[str] = ()
+    left_out: Sequence[str] = ()
+
+
+def fit(table: Table, width: int) -> Table:
+    """The table without empty columns, and without the last ones where they leave names too little room.
+
+    The titles of these last ones are in ``left_out``.
+    """
+    filled = [at for at in range(len(table.titles) - 1) if not all(_is_empty(row, at) for row in table.rows)]
+    widths = [_column_width(table, at) for at in filled]
+    least = _names_width(table, MIN_NAME)
+    while len(widths) > 1 and width - sum(widths) - GAP * len(widths) < least:
+        widths.pop()
+    kept, left_out = filled[: len(widths)], filled[len(widths) :]
+    rows = [replace(row, cells=[row.cells[at] for at in kept if at < len(row.cells)]) for row in table.rows]
+    first, *titles = table.titles
+    return Table(
+        [first, *(titles[at] for at in kept)], rows, table.left, [titles[at] for at in left_out if titles[at]]
+    )
 
 
 def lines(table: Table, width: int) -> Iterator[Text]:
-    """The head and the rows; the last columns are left out where the names would have no room."""
+    """The head and the rows, each with its notes."""
     first, *titles = table.titles
-    widths = [_column_width(title, table.rows, at) for at, title in enumerate(titles)]
-    wanted = max([len(first), *(row.name.cell_len + row.around for row in table.rows)])
-    least = max([len(first), *(min(row.name.cell_len, MIN_NAME) + row.around for row in table.rows)])
-    while len(widths) > 1 and width - sum(widths) - GAP * len(widths) < least:
-        widths.pop()
-    room = min(wanted, width - sum(widths) - GAP * len(widths))
-    columns = [_column(title, size, table.left) for title, size in zip(titles, widths, strict=False)]
+    widths = [_column_width(table, at) for at in range(len(titles))]
+    room = min(_names_width(table), width - sum(widths) - GAP * len(widths))
+    columns = [_column(title, size, table.left) for title, size in zip(titles, widths, strict=True)]
     head = Row(Text(first, "dim"), [Text(title, "dim") for title in titles])
     for row in (head, *table.rows):
         yield _line(row, room, columns)
         yield from row.notes
 
 
+def _is_empty(row: Row, at: int) -> bool:
+    return at >= len(row.cells) or row.cells[at].plain in {"", DASH}
+
+
+def _names_width(table: Table, limit: int | None = None) -> int:
+    """How wide the names are with what is around them; no name counts for more than *limit*."""
+    sizes = [row.name.cell_len if limit is None else min(row.name.cell_len, limit) for row in table.rows]
+    around = [row.around for row in table.rows]
+    return max([len(table.titles[0]), *map(sum, zip(sizes, around, strict=True))])
+
+
 def _column(title: str, width: int, left: Collection[str]) -> tuple[int, AlignMethod]:
     return width, "left" if title in left else "right"
 
 
-def _column_width(title: str, rows: Sequence[Row], at: int) -> int:
-    return min(max([len(title), *(row.cells[at].cell_len for row in rows if at < len(row.cells))]), MAX_CELL)
+def _column_width(table: Table, at: int) -> int:
+    cells = (row.cells[at].cell_len for row in table.rows if at < len(row.cells))
+    return min(max([len(table.titles[at + 1]), *cells]), MAX_CELL)
 
 
 def _line(row: Row, room: int, columns: Sequence[tuple[int, AlignMethod]]) -> Text:
@@ -82,7 +111,7 @@ def _line(row: Row, room: int, columns: Sequence[tuple[int, AlignMethod]]) -> Te
 
 
 def cut(name: Text, room: int) -> Text:
-    """The name in the room it has: of words their beginning, of a dotted name its end."""
+    """The name in the room that it has: the end of a dotted name, the beginning of any other."""
     if name.cell_len <= room:
         return name
     if " " in name.plain or "." not in name.plain:
@@ -94,10 +123,11 @@ def cut(name: Text, room: int) -> Text:
     return Text("…").append_text(name)
 
 
-def show(console: Console, text: Text) -> None:
-    """Print one line, cut at the width of the console; with plain characters where it has no others."""
+def show(console: Console, text: Text, *, wrap: bool = False) -> None:
+    """Print a text, cut or wrapped at the console's width, in ASCII where the console has nothing else."""
     text = text.copy()
-    text.truncate(console.width, overflow="ellipsis")
     if console.options.ascii_only:
         text.plain = text.plain.translate(_ASCII)
-    console.print(text, no_wrap=True)
+    for line in text.wrap(console, console.width) if wrap else [text]:
+        line.truncate(console.width, overflow="ellipsis")
+        console.print(line, no_wrap=True)

@@ -1,4 +1,4 @@
-"""The summaries as tables: titles and rows."""
+"""The summaries as tables."""
 
 from __future__ import annotations
 
@@ -6,37 +6,62 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
+from codoperf_otel._report.agents import Agent
+from codoperf_otel._report.caches import Cache
+from codoperf_otel._report.lazy_loads import LazyLoad
+from codoperf_otel._report.metrics import Metric
+from codoperf_otel._report.operations import Operation
+from codoperf_otel._report.sums import highest, ratio
+from codoperf_otel._telemetry import names
 from codoperf_otel.cli import _format
+from codoperf_otel.cli._cells import cell, heat
 from codoperf_otel.cli._layout import Row, Table
-from codoperf_otel.cli._summary import Agent, Cache, LazyLoad, Metric, Operation, highest, ratio
-from codoperf_otel.cli._tree_view import cell, heat
 
 BAR = 8
 TIERS = ("memory", "disk", "redis")
 
 
-def by_self_cpu(operations: Sequence[Operation]) -> Table:
-    """The operations with their share of all self CPU."""
-    longest = highest(operation.self_cpu_share for operation in operations)
-    titles = ("operation", "self CPU", "", "share", "calls", "avg wall", "errors", "agent")
-    rows = [_by_self_cpu(operation, longest) for operation in operations]
+def by_cpu(operations: Sequence[Operation]) -> Table:
+    """The operations with their share of all CPU time."""
+    longest = highest(operation.total_cpu_share for operation in operations)
+    split = _split(operations)
+    titles = ("operation", split[0], "", "share", *split[1:], "calls", "avg wall", "errors", "agent")
+    rows = [_by_cpu(operation, longest, split) for operation in operations]
     return Table(titles, rows, left=("", "agent"))
 
 
-def _by_self_cpu(operation: Operation, longest: float | None) -> Row:
-    share = operation.self_cpu_share
+def _by_cpu(operation: Operation, longest: float | None, split: Sequence[str]) -> Row:
+    share = operation.total_cpu_share
+    first, *others = _cpu(operation, split)
+    first.stylize(heat(share))
     return Row(
         _name(operation.name),
         [
-            cell(_format.duration(operation.self_cpu_seconds), heat(share)),
+            first,
             _bar(ratio(share, longest)),
             cell(_format.percent(share)),
+            *others,
             cell(_format.number(operation.calls)),
             cell(_format.duration(operation.average_wall_seconds)),
             _errors(operation.errors),
             _agent_name(operation.agent),
         ],
     )
+
+
+def _split(found: Sequence[Operation] | Sequence[Agent]) -> Sequence[str]:
+    """The columns of CPU time; without child processes one says it all."""
+    has_children = any(each.child_process_cpu_seconds is not None for each in found)
+    return ("total CPU", "self CPU", "child CPU") if has_children else ("self CPU",)
+
+
+def _cpu(each: Operation | Agent, split: Sequence[str]) -> list[Text]:
+    seconds = {
+        "total CPU": each.total_cpu_seconds,
+        "self CPU": each.self_cpu_seconds,
+        "child CPU": each.child_process_cpu_seconds,
+    }
+    return [cell(_format.duration(seconds[title])) for title in split]
 
 
 def by_memory(operations: Sequence[Operation]) -> Table:
@@ -60,38 +85,44 @@ def _by_memory(operation: Operation) -> Row:
 
 
 def agents(found: Sequence[Agent]) -> Table:
-    """One row an agent."""
-    titles = ("agent", "wall", "CPU", "waiting", "peak", "tools", "hit/miss", "lazy", "errors", "child CPU")
-    return Table(titles, [_agent(agent) for agent in found])
+    """One row per agent."""
+    split = [title for title in _split(found) if title != "self CPU"] or ["self CPU"]
+    titles = ("agent", "wall", *split, "waiting", "peak", "tools", "hits", "saved", "errors", "lazy")
+    return Table(titles, [_agent(agent, split) for agent in found])
 
 
-def _agent(agent: Agent) -> Row:
+def _agent(agent: Agent, split: Sequence[str]) -> Row:
     return Row(
         Text(_format.clean(agent.name), "bold cyan"),
         [
             cell(_format.duration(agent.wall_seconds)),
-            cell(_format.duration(agent.self_cpu_seconds)),
+            *_cpu(agent, split),
             cell(_format.duration(agent.waiting_seconds)),
             cell(_format.memory(agent.memory_peak_bytes)),
             cell(_format.number(agent.tool_calls)),
-            _hits_and_misses(agent),
-            cell(_format.number(agent.lazy_loads)),
+            cell(_format.percent(agent.cache_hit_ratio)),
+            cell(_format.duration(agent.cache_saved_seconds), "green"),
             _errors(agent.errors),
-            cell(_format.duration(agent.child_process_cpu_seconds)),
+            cell(_format.number(agent.lazy_loads)),
         ],
         tail=Text(_format.times(agent.runs), "bold"),
     )
 
 
 def caches(found: Sequence[Cache]) -> Table:
-    """One row a cache, one column a tier that had hits."""
+    """One row per cache, one column per tier that had hits."""
     tiers = sorted({tier for cache in found for tier in cache.hits_by_tier}, key=_tier_order)
-    results = sorted({result for cache in found for result in cache.misses_by_result})
+    results = sorted({result for cache in found for result in _others(cache)})
     counted = [f"{_format.clean(tier)} hits" for tier in tiers] + [
         _format.clean(result) for result in results
     ]
     titles = ("cache", "hit ratio", "look-ups", *counted, "saved")
     return Table(titles, [_cache(cache, tiers, results) for cache in found])
+
+
+def _others(cache: Cache) -> dict[str, int]:
+    """The look-ups that were no hits, by their result."""
+    return cache.misses_by_result | ({names.COALESCED: cache.coalesced} if cache.coalesced else {})
 
 
 def _cache(cache: Cache, tiers: Sequence[str], results: Sequence[str]) -> Row:
@@ -101,14 +132,14 @@ def _cache(cache: Cache, tiers: Sequence[str], results: Sequence[str]) -> Row:
             cell(_format.percent(cache.hit_ratio), "bold"),
             cell(_format.number(cache.lookups)),
             *(cell(_format.number(cache.hits_by_tier.get(tier))) for tier in tiers),
-            *(cell(_format.number(cache.misses_by_result.get(result))) for result in results),
+            *(cell(_format.number(_others(cache).get(result))) for result in results),
             cell(_format.duration(cache.saved_seconds), "green"),
         ],
     )
 
 
 def lazy_loads(found: Sequence[LazyLoad]) -> Table:
-    """One row a module that was loaded at its first use."""
+    """One row per module that was loaded at its first use."""
     titles = ("module", "took", "+memory", "modules", "paid by", "agent")
     return Table(titles, [_lazy_load(load) for load in found], left=("paid by", "agent"))
 
@@ -127,7 +158,7 @@ def _lazy_load(load: LazyLoad) -> Row:
 
 
 def metrics(found: Sequence[Metric]) -> Table:
-    """One row a metric."""
+    """One row per metric."""
     titles = ("metric", "total", "unit", "count", "series")
     return Table(titles, [_metric(metric) for metric in found], left=("unit",))
 
@@ -156,16 +187,10 @@ def _errors(count: int | None) -> Text:
     return cell(_format.number(count), "bold red" if count else "dim")
 
 
-def _hits_and_misses(agent: Agent) -> Text:
-    if agent.cache_hits is None:
-        return cell(_format.DASH)
-    return cell(f"{_format.number(agent.cache_hits)}/{_format.number(agent.cache_misses)}")
-
-
 def _bar(share: float | None) -> Text:
     return Text("━" * round(BAR * (share or 0.0)), "yellow")
 
 
 def _tier_order(tier: str) -> tuple[int, str]:
-    """Nearest first; tiers of other writers come after ours."""
+    """The nearest first; tiers that other writers have come after ours."""
     return (TIERS.index(tier) if tier in TIERS else len(TIERS)), tier

@@ -1,4 +1,4 @@
-"""A trace as rows: what each span took, and under it what went wrong and what was loaded."""
+"""A trace as rows: the figures of each span and, under it, what went wrong and what was loaded."""
 
 from __future__ import annotations
 
@@ -7,45 +7,55 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
+from codoperf_otel._report.folding import Group
+from codoperf_otel._report.lazy_loads import LazyLoad, lazy_loads
+from codoperf_otel._report.model import Span, string
+from codoperf_otel._report.sums import highest, ratio, total
 from codoperf_otel._telemetry import names
 from codoperf_otel.cli import _format
-from codoperf_otel.cli._folding import Group
+from codoperf_otel.cli._cells import cell, heat
 from codoperf_otel.cli._layout import Row
-from codoperf_otel.cli._model import Span, string
-from codoperf_otel.cli._summary import LazyLoad, highest, lazy_loads, ratio, total
 
-TITLES = ("span", "wall", "longest", "CPU", "self CPU", "waiting", "+memory", "peak")
-LOADS_A_SPAN = 3
-HOT = 0.2
+TITLES = (
+    "span",
+    "wall",
+    "whole CPU",
+    "self CPU",
+    "child CPU",
+    "longest",
+    "waiting",
+    "+memory",
+    "peak",
+    "CPU",
+)
+LOADS_PER_SPAN = 3
 
-_CACHE_EVENTS = {"codoperf.cache.hit": "hit", "codoperf.cache.miss": "miss"}
+
+def rows(whole: Group, all_cpu: float | None) -> list[Row]:
+    """The rows of a folded trace, whose spans and child processes used *all_cpu* seconds."""
+    return list(_rows(whole, "", all_cpu))
 
 
-def rows(whole: Group, self_cpu: float | None) -> list[Row]:
-    """The rows of a folded trace, whose spans used *self_cpu* seconds in all."""
-    return list(_rows(whole, "", self_cpu))
-
-
-def _rows(group: Group, rail: str, self_cpu: float | None) -> Iterator[Row]:
+def _rows(group: Group, rail: str, all_cpu: float | None) -> Iterator[Row]:
     for at, child in enumerate(group.children):
         last = at == len(group.children) - 1 and not group.hidden
         branch, below = _guides(child, rail, last=last)
-        yield _row(child, branch, below, self_cpu)
-        yield from _rows(child, below, self_cpu)
+        yield _row(child, branch, below, all_cpu)
+        yield from _rows(child, below, all_cpu)
     if group.children and group.hidden:
         yield _rest(group, "" if group.depth < 0 else rail + "└─ ")
 
 
 def _guides(group: Group, rail: str, *, last: bool) -> tuple[str, str]:
-    """What stands before a group, and before what is below it."""
+    """The lines of the tree before a group, and before what is below it."""
     if group.depth == 0:
         return "", ""
     return (rail + "└─ ", rail + "   ") if last else (rail + "├─ ", rail + "│  ")
 
 
-def _row(group: Group, branch: str, below: str, self_cpu: float | None) -> Row:
+def _row(group: Group, branch: str, below: str, all_cpu: float | None) -> Row:
     spans = group.spans
-    own = total(span.self_cpu for span in spans)
+    own, programs = total(span.self_cpu for span in spans), total(span.child_process_cpu for span in spans)
     rail = below + ("│  " if group.children else "   ")
     return Row(
         lead=Text(branch, "dim"),
@@ -53,12 +63,14 @@ def _row(group: Group, branch: str, below: str, self_cpu: float | None) -> Row:
         tail=_tail(group),
         cells=[
             cell(_format.duration(total(span.wall for span in spans)), "bold" if group.depth == 0 else ""),
+            cell(_format.duration(total(node.whole_cpu for node in group.nodes))),
+            cell(_format.duration(own), heat(ratio(own, all_cpu))),
+            cell(_format.duration(programs), heat(ratio(programs, all_cpu))),
             _longest(spans),
-            cell(_format.duration(total(span.cpu for span in spans))),
-            cell(_format.duration(own), heat(ratio(own, self_cpu))),
             cell(_format.duration(total(span.suspended for span in spans))),
             cell(_format.growth(highest(span.memory_growth for span in spans))),
             cell(_format.memory(highest(span.memory_peak for span in spans))),
+            cell(_format.duration(total(span.cpu for span in spans))),
         ],
         notes=[Text.assemble((rail, "dim"), note) for note in _notes(spans)],
     )
@@ -69,12 +81,13 @@ def _rest(group: Group, branch: str) -> Row:
     failed = sum(node.failed for node in nodes)
     text = f"… and {_format.plural(group.unseen, 'more span')}"
     tail = Text(f", {failed:,} failed", "red") if failed else Text()
-    wall = cell(_format.duration(total(node.span.wall for node in nodes)), "dim")
-    return Row(Text(text, "dim italic"), [wall], Text(branch, "dim"), tail)
+    times = (total(node.span.wall for node in nodes), total(node.whole_cpu for node in nodes))
+    cells = [cell(_format.duration(time), "dim") for time in times]
+    return Row(Text(text, "dim italic"), cells, Text(branch, "dim"), tail)
 
 
 def _name(span: Span) -> Text:
-    """The span's name; of an agent's or a tool's, the agent or tool stands out."""
+    """The span's name; the name of an agent or tool in it stands out."""
     name = _format.clean(span.name) or "(no name)"
     style = "red" if span.failed else ""
     for prefix, accent in ((names.INVOKE_AGENT, "bold cyan"), (names.EXECUTE_TOOL, "green")):
@@ -84,7 +97,7 @@ def _name(span: Span) -> Text:
 
 
 def _longest(spans: list[Span]) -> Text:
-    """The longest of several; of one it is its wall time, which stands beside it."""
+    """The longest of several; that of one span is its wall time, which stands beside it."""
     return cell(_format.duration(highest(span.wall for span in spans))) if len(spans) > 1 else Text()
 
 
@@ -102,13 +115,14 @@ def _notes(spans: list[Span]) -> Iterator[Text]:
     failed = [span for span in spans if span.failed]
     if failed:
         yield _failure(failed, len(spans))
-    looked_up = Counter(_CACHE_EVENTS.get(event.name) for span in spans for event in span.events)
-    if looked_up["hit"] or looked_up["miss"]:
-        yield Text(f"cache {looked_up['hit']:,} hit, {looked_up['miss']:,} missed", "blue")
+    events = Counter(event.name for span in spans for event in span.events)
+    hits, misses = events[names.CACHE_HIT_EVENT], events[names.CACHE_MISS_EVENT]
+    if hits or misses:
+        yield Text(f"cache {hits:,} hit, {misses:,} missed", "blue")
     loads = lazy_loads(spans)
-    yield from (_load(load) for load in loads[:LOADS_A_SPAN])
-    if len(loads) > LOADS_A_SPAN:
-        yield Text(f"↓ {_format.plural(len(loads) - LOADS_A_SPAN, 'more lazy load')}", "magenta")
+    yield from (_load(load) for load in loads[:LOADS_PER_SPAN])
+    if len(loads) > LOADS_PER_SPAN:
+        yield Text(f"↓ {_format.plural(len(loads) - LOADS_PER_SPAN, 'more lazy load')}", "magenta")
 
 
 def _failure(failed: list[Span], of: int) -> Text:
@@ -124,13 +138,3 @@ def _load(load: LazyLoad) -> Text:
     if load.memory_growth_bytes is not None:
         text += f", {_format.growth(load.memory_growth_bytes)}"
     return Text(text, "magenta").append(f" {_format.clean(load.error)}" if load.error else "", "red")
-
-
-def cell(text: str, style: str = "") -> Text:
-    """A figure; one that was not measured steps back."""
-    return Text(text, "dim" if text == _format.DASH else style)
-
-
-def heat(share: float | None) -> str:
-    """The style of a figure by its share of the whole."""
-    return "bold yellow" if share is not None and share >= HOT else ""

@@ -1,4 +1,4 @@
-"""``codoperf demo``: a code-review agent at work on real files, and what it cost."""
+"""``codoperf demo``: a code-review agent at work on real files, and what its work cost."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ import json
 import os
 import sys
 import tempfile
+import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from codoperf_otel import CacheManager, configure
+from codoperf_otel._report.document import document
+from codoperf_otel._report.files import FILES, read
 from codoperf_otel.cli import _format
-from codoperf_otel.cli._document import document
 from codoperf_otel.cli._errors import NEEDS_RICH, CommandError
-from codoperf_otel.cli._reading import FILES, read
+from codoperf_otel.cli._invocation import command_line
 from codoperf_otel.cli.view import view
 from codoperf_otel.sdk.settings import is_disabled
 
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
 
 EXPORT_INTERVAL = 1.0
 EXPORTS = 3
+PASSES = 2
+CACHE = "cache"
 ROWS = 8
 ENDPOINTS = (
     "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -38,11 +44,9 @@ ENDPOINTS = (
 TITLES = {
     "unreadable": "Files that cannot be read",
     "syntax": "Syntax errors",
-    "lint": "Linters",
+    "lint": "Compiler warnings",
     "complexity": "Complex functions",
-    "repeat": "Repeated blocks",
-    "near-copy": "Near copies",
-    "note": "Notes in comments",
+    "copy": "Copied functions",
 }
 
 
@@ -51,10 +55,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "demo",
         help="review Python files with an example agent and show what it cost",
-        description="A planner and reviewers look through Python files, offline. Their findings are printed,"
-        f" then their trace, which is also in {' and '.join(FILES)} under the output folder.",
-        epilog="With an endpoint, metrics are sent every second, and the review is repeated from its cache"
-        " for three seconds more, so that rates and cache hits are there to see.",
+        description="A planner and reviewers look through Python files, offline, and once more from their"
+        " cache. Their findings are printed, then what both reviews cost, which is also in"
+        f" {' and '.join(FILES)} under the output folder.",
+        epilog="With an endpoint, metrics are sent every second, and the review is repeated for three seconds"
+        " more, so that rates are there to see.",
     )
     parser.add_argument(
         "path",
@@ -85,28 +90,31 @@ def run(arguments: argparse.Namespace) -> int:
     path = arguments.path or _asyncio()
     _check(path)
     _empty(arguments.out)
-    review = _review(path, arguments)
+    earlier = arguments.out / CACHE if (arguments.out / CACHE).exists() else None
+    review, seconds = _review(path, arguments)
     recorded = not is_disabled(os.environ)
     if arguments.json:
         telemetry = document(read(arguments.out)) if recorded else None
         sys.stdout.write(f"{json.dumps({'review': asdict(review), 'telemetry': telemetry})}\n")
         return 0
-    _show(review)
+    _show(review, seconds, earlier)
     if recorded:
-        return view(arguments.out)
-    sys.stdout.write("There is no trace: OTEL_SDK_DISABLED is true.\n")
+        view(arguments.out)
+        sys.stdout.write(f"\nSee it again: {command_line('view', str(arguments.out))}\n")
+    else:
+        sys.stdout.write("There is no trace: OTEL_SDK_DISABLED is true.\n")
     return 0
 
 
 def _asyncio() -> Path:
     spec = find_spec("asyncio")
     if spec is None or spec.origin is None or not Path(spec.origin).exists():
-        raise CommandError("the standard library has no source here: name a PATH")
+        raise CommandError("this Python has no source of its standard library: name a PATH")
     return Path(spec.origin).parent
 
 
 def _check(path: Path) -> None:
-    """Refuse a path with nothing to review before the files of an earlier run are gone."""
+    """Refuse a path with nothing to review, before the files of an earlier run are removed."""
     from codoperf_otel.demo import SurveyError, survey
 
     try:
@@ -116,7 +124,7 @@ def _check(path: Path) -> None:
 
 
 def _empty(folder: Path) -> None:
-    """Make the folder, and begin with empty files in it."""
+    """Make the folder, and remove the telemetry of an earlier run from it."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -127,21 +135,27 @@ def _empty(folder: Path) -> None:
         raise CommandError(f"--out {folder}: {error.strerror}") from error
 
 
-def _review(path: Path, arguments: argparse.Namespace) -> Review:
+def _review(path: Path, arguments: argparse.Namespace) -> tuple[Review, list[float]]:
+    """The first review, and how many seconds each took."""
     from codoperf_otel import demo
 
     sends = bool(arguments.endpoint or any(os.environ.get(name) for name in ENDPOINTS))
-    cache = CacheManager(cache_dir=arguments.out / "cache")
+    cache = CacheManager(cache_dir=arguments.out / CACHE)
+    review = partial(demo.review, path, concurrency=arguments.concurrency, cache=cache)
     with _configured(arguments, EXPORT_INTERVAL if sends else None):
         with _progress() as on_progress:
-            review = demo.review(
-                path, concurrency=arguments.concurrency, on_progress=on_progress, cache=cache
-            )
-        # a rate is seen between exports, and a hit in what is done again
-        reviewed = time.monotonic()
-        while sends and time.monotonic() - reviewed < EXPORTS * EXPORT_INTERVAL:
-            demo.review(path, concurrency=arguments.concurrency, cache=cache)
-    return review
+            times = [time.perf_counter()]
+            first = review(on_progress=on_progress)
+            times.append(time.perf_counter())
+        _repeat(review, times, EXPORTS * EXPORT_INTERVAL if sends else 0)
+    return first, [after - before for before, after in pairwise(times)]
+
+
+def _repeat(review: Callable[[], Review], times: list[float], seconds: float) -> None:
+    """A hit is seen in what is done again, a rate between exports."""
+    while len(times) <= PASSES or times[-1] - times[1] < seconds:
+        review()
+        times.append(time.perf_counter())
 
 
 def _configured(arguments: argparse.Namespace, interval: float | None) -> Handle:
@@ -158,7 +172,7 @@ def _configured(arguments: argparse.Namespace, interval: float | None) -> Handle
 
 @contextmanager
 def _progress() -> Iterator[Progress]:
-    """Bars on a terminal, else a line for each kind of reviewer that is done."""
+    """Bars on a terminal; elsewhere a line for each kind of reviewer that is done."""
     if not sys.stderr.isatty() or find_spec("rich") is None:
         yield _print_done
         return
@@ -182,17 +196,24 @@ def _print_done(reviewer: str, files: int, all_files: int) -> None:
         sys.stderr.write(f"{reviewer}: {_format.plural(files, 'file')} reviewed\n")
 
 
-def _show(review: Review) -> None:
-    """Print the figures and the worst findings of each kind."""
-    from codoperf_otel.cli._report import console
+def _show(review: Review, seconds: list[float], earlier: Path | None) -> None:
+    """Print the figures, the worst findings of each kind, and how long it took."""
+    from codoperf_otel.cli._text_report import console
 
     target = console()
-    for line, style in _lines(review):
-        target.print(line, style=style, soft_wrap=True)
-    target.print()
+    for line, style in _lines(review, seconds, earlier):
+        shown = _wrapped(line, target.width) if target.is_terminal else line
+        target.print(shown, style=style, soft_wrap=not target.is_terminal)
 
 
-def _lines(review: Review) -> Iterator[tuple[str, str]]:
+def _wrapped(line: str, width: int) -> str:
+    """A line as several, of which all but the first are indented."""
+    return textwrap.fill(
+        line, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _lines(review: Review, seconds: list[float], earlier: Path | None) -> Iterator[tuple[str, str]]:
     """Each line and its style."""
     summary = review.summary
     figures = [(summary.files, "file"), (summary.lines, "line"), (summary.functions, "function")]
@@ -209,6 +230,13 @@ def _lines(review: Review) -> Iterator[tuple[str, str]]:
             yield "", ""
             yield f"{title}: {len(found):,}{f', the first {ROWS}' if len(found) > ROWS else ''}", "bold"
             yield from ((line, "") for line in _places(found[:ROWS]))
+    first, *_, last = map(_format.duration, seconds)
+    yield "", ""
+    yield f"Reviewed {len(seconds)} times: the first took {first}, the last one, from the cache, {last}", ""
+    if earlier is not None:
+        place = _format.clean(str(earlier))
+        yield f"{place} held results of earlier runs: remove it to see a first review without them", ""
+    yield "", ""
 
 
 def _places(findings: list[Finding]) -> Iterator[str]:

@@ -8,9 +8,10 @@ import logging
 import os
 import sys
 
-from codoperf_otel import _monitoring, configure
-from codoperf_otel._monitoring import program
-from codoperf_otel._monitoring.patterns import EXCLUDE, MONITOR, Patterns, chosen
+from codoperf_otel import _zero_code, configure
+from codoperf_otel._environment_variables import EXCLUDE, MONITOR
+from codoperf_otel._zero_code import program
+from codoperf_otel._zero_code.patterns import Patterns, option_patterns
 from codoperf_otel.cli._errors import CommandError
 
 log = logging.getLogger("codoperf_otel.run")
@@ -74,8 +75,8 @@ def _command(arguments: argparse.Namespace) -> list[str]:
 def _patterns(arguments: argparse.Namespace) -> Patterns:
     """The patterns that were given, if any."""
     try:
-        monitor = chosen("--monitor", arguments.monitor, MONITOR)
-        exclude = chosen("--exclude", arguments.exclude, EXCLUDE)
+        monitor = option_patterns("--monitor", arguments.monitor, MONITOR)
+        exclude = option_patterns("--exclude", arguments.exclude, EXCLUDE)
     except ValueError as error:
         raise CommandError(str(error)) from error
     return Patterns(monitor, exclude)
@@ -93,17 +94,17 @@ def _begin(arguments: argparse.Namespace, patterns: Patterns, command: list[str]
     sys.argv = [command[0].rpartition(".")[2], *command[1:]] if arguments.is_module else command
     try:
         configure(arguments.service_name, endpoint=arguments.endpoint, file=arguments.file)
-        if arguments.monitor or arguments.exclude or not _monitoring.is_running():
+        if arguments.monitor or arguments.exclude or not _zero_code.is_running():
             _monitor(arguments, patterns, command)  # else it is as the file that OTEL_CONFIG_FILE names says
     except (ValueError, ImportError, OSError) as error:
         raise CommandError(str(error)) from error
 
 
 def _monitor(arguments: argparse.Namespace, patterns: Patterns, command: list[str]) -> None:
-    _monitoring.start(
+    _zero_code.start(
         patterns if patterns.monitor else Patterns(_default(arguments, command[0]), patterns.exclude)
     )
-    if _monitoring.is_running():
+    if _zero_code.is_running():
         atexit.register(_name_unused, patterns, os.getpid())
 
 

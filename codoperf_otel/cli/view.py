@@ -1,4 +1,4 @@
-"""``codoperf view``: the report on telemetry that was written to files."""
+"""``codoperf view``: a report on telemetry that was written to files."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import json
 import sys
 from pathlib import Path
 
+from codoperf_otel._report.document import document
+from codoperf_otel._report.files import FILES, read
+from codoperf_otel._report.model import Telemetry
 from codoperf_otel.cli import _format
-from codoperf_otel.cli._document import document
 from codoperf_otel.cli._errors import NEEDS_RICH, CommandError
-from codoperf_otel.cli._model import Telemetry
-from codoperf_otel.cli._reading import FILES, read
 
 PROBLEMS_NAMED = 20
 MIN_WIDTH = 40
@@ -24,7 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="show traces and metrics that were written to files",
         description="Traces as trees, top operations by self CPU and memory, agents, caches, lazy loads.",
         epilog="With --json: one document with source, problems, trees, operations, agents, caches,"
-        " lazy_loads and metrics; units are in the keys, what was not measured is null.",
+        " lazy_loads and metrics. Units are in the keys; what was not measured is null.",
     )
     parser.add_argument(
         "path",
@@ -62,12 +62,12 @@ def view(path: Path, *, as_json: bool = False, width: int | None = None) -> int:
 
 def _render(telemetry: Telemetry, width: int | None) -> None:
     try:
-        from codoperf_otel.cli import _report
+        from codoperf_otel.cli import _text_report
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "rich":
             raise
         raise CommandError(NEEDS_RICH) from error
-    _report.render(telemetry, _report.console(width))
+    _text_report.render(telemetry, _text_report.console(width))
 
 
 def _name_problems(telemetry: Telemetry) -> None:

@@ -5,40 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["unreadable", "syntax", "lint", "complexity", "repeat", "near-copy", "note"]
+from codoperf_otel.demo.analyses import Function
+
+Kind = Literal["unreadable", "syntax", "lint", "complexity", "copy"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Finding:
-    """One finding at ``path:line``.
-
-    ``score`` ranks it within its kind: the complexity of a function, the lines of a repeated block, the
-    percentage that two blocks share. ``places`` are all places of a repeat or of near copies, as
-    ``path:first-last``.
-    """
+    """One finding at ``path:line``; ``score`` ranks it within its kind."""
 
     kind: Kind
     path: str
     line: int
     message: str
     score: int = 0
-    places: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Function:
-    """A function of the tree and its cyclomatic complexity."""
-
-    path: str
-    line: int
-    name: str
-    complexity: int
 
 
 @dataclass(slots=True)
 class Report:
-    """What one reviewer hands back."""
+    """What one reviewer hands back about so many files."""
 
+    reviewer: str
+    files: int
     findings: list[Finding] = field(default_factory=list)
     functions: list[Function] = field(default_factory=list)
 
@@ -52,7 +40,6 @@ class Summary:
     functions: int
     median_complexity: float | None
     highest_complexity: int | None
-    findings: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)

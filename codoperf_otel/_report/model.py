@@ -1,13 +1,12 @@
-"""What was read, as plain data: spans, metric points and the lines that could not be used."""
+"""What was read: spans, metric points, and the lines that could not be used."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from codoperf_otel._report.sums import total
 from codoperf_otel._telemetry import names
-
-CHILD_PROCESS_CPU_TIME = "codoperf.cpu.child_process_time"
 
 Scalar = str | bool | int | float
 Attributes = Mapping[str, Scalar]
@@ -25,7 +24,8 @@ class Event:
 class Span:
     """A span; ``start`` and ``end`` are nanoseconds since the epoch, ``end`` is 0 where it is not known.
 
-    A figure that was not measured is ``None``.
+    A figure that was not measured is ``None``. ``process`` tells processes apart. ``counted_below`` is the
+    part of its child processes' CPU time that their own spans have.
     """
 
     trace_id: str
@@ -39,6 +39,8 @@ class Span:
     events: list[Event]
     failed: bool
     message: str
+    process: str = ""
+    counted_below: float = 0.0
 
     @property
     def wall(self) -> float | None:
@@ -47,12 +49,12 @@ class Span:
 
     @property
     def cpu(self) -> float | None:
-        """Seconds of CPU, those of the calls inside included."""
+        """Seconds of CPU time, the calls inside included."""
         return number(self.attributes, names.CPU_TIME)
 
     @property
     def self_cpu(self) -> float | None:
-        """Seconds of CPU, those of the monitored calls inside left out."""
+        """Seconds of CPU time, the monitored calls inside left out."""
         own = number(self.attributes, names.CPU_SELF_TIME)
         return self.cpu if own is None else own
 
@@ -63,8 +65,14 @@ class Span:
 
     @property
     def child_process_cpu(self) -> float | None:
-        """Seconds of CPU of the child processes that this span started."""
-        return number(self.attributes, CHILD_PROCESS_CPU_TIME)
+        """Seconds of CPU time of the child processes that this span started, less what their spans have."""
+        seconds = number(self.attributes, names.CPU_CHILD_PROCESS_TIME)
+        return None if seconds is None else total([seconds, -self.counted_below])
+
+    @property
+    def total_cpu(self) -> float | None:
+        """Seconds of CPU time of the span itself and of its child processes."""
+        return total([self.self_cpu, self.child_process_cpu])
 
     @property
     def memory_peak(self) -> float | None:
@@ -84,14 +92,14 @@ class Span:
 
     @property
     def error_type(self) -> str | None:
-        """The kind of error, ``None`` where the span did not fail."""
+        """The kind of error; ``None`` where the span did not fail."""
         if not self.failed:
             return None
         return string(self.attributes, names.ERROR_TYPE) or self._exception(names.EXCEPTION_TYPE) or "error"
 
     @property
     def error_message(self) -> str:
-        """What the status or else the exception says, possibly nothing."""
+        """What the status, or else the exception, says; empty where neither says anything."""
         return self.message or self._exception(names.EXCEPTION_MESSAGE) or ""
 
     def _exception(self, key: str) -> str | None:
@@ -101,7 +109,7 @@ class Span:
 
 @dataclass(slots=True)
 class MetricPoint:
-    """The value of one series: of a histogram the sum, with the count beside it."""
+    """The value of one series; of a histogram the sum, and its count."""
 
     name: str
     unit: str
@@ -112,7 +120,7 @@ class MetricPoint:
 
 @dataclass(slots=True)
 class Problem:
-    """A line, or a part of one, that was skipped."""
+    """A line, or a part of a line, that was skipped."""
 
     file: str
     line: int
@@ -133,12 +141,12 @@ class Telemetry:
 
 
 def number(attributes: Attributes, key: str) -> float | None:
-    """The attribute as a number, ``None`` where it is absent or none."""
+    """The attribute as a number; ``None`` where it is absent or not a number."""
     value = attributes.get(key)
     return None if isinstance(value, str | bool) else value
 
 
 def string(attributes: Attributes, key: str) -> str | None:
-    """The attribute as text, ``None`` where it is absent or none."""
+    """The attribute as text; ``None`` where it is absent or not text."""
     value = attributes.get(key)
     return value if isinstance(value, str) else None

@@ -1,25 +1,26 @@
-"""Monitoring without touching code: functions that patterns select are wrapped as their modules load."""
+"""Monitoring without touching code: functions that patterns select are wrapped when their modules load."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain
 from threading import RLock
 from types import ModuleType
 
-from codoperf_otel import _switches
-from codoperf_otel._monitoring.hook import Hook
-from codoperf_otel._monitoring.patterns import Patterns
-from codoperf_otel._monitoring.wrapping import (
+from codoperf_otel import _environment_variables as variables
+from codoperf_otel._patching.import_hook import Hook
+from codoperf_otel._patching.replacing import (
     Replacement,
     loaded_modules,
-    names_of,
     namespace,
     replace_imported,
-    replace_in,
     restore,
-    tell,
 )
+from codoperf_otel._telemetry.interrupts import raise_interrupt
+from codoperf_otel._zero_code.patterns import Patterns
+from codoperf_otel._zero_code.wrapping import names_of, replace_in, report_failure
 
 _lock = RLock()
 _running: Monitoring | None = None
@@ -30,33 +31,38 @@ class Monitoring:
 
     def __init__(self, patterns: Patterns) -> None:
         self._patterns = patterns
-        self._hook = Hook(patterns.may_select, self.attend)
+        self._hook = Hook(patterns.may_select, self._attend_after)
         self._replaced: dict[str, list[Replacement]] = {}
 
     def begin(self) -> None:
         """Monitor what is loaded, and wait for the rest."""
-        sys.meta_path.insert(0, self._hook)
+        self._hook.install()
         for module in loaded_modules():
             if any(map(self._patterns.may_select, names_of(module))):
                 self.attend(module)
         replace_imported(chain(*self._replaced.values()))
 
+    @contextmanager
+    def _attend_after(self, module: ModuleType) -> Iterator[None]:
+        yield
+        self.attend(module)
+
     def attend(self, module: ModuleType) -> None:
-        """Monitor what is selected of a module that has run, or has run anew. Never raises."""
+        """Monitor what is selected in a module that has run, for the first time or again. Never raises."""
         try:
             name = namespace(module)["__name__"]
             standing = [replaced for replaced in self._replaced.get(name, ()) if replaced.holds]
             replaced = replace_in(module, self._patterns)
             self._replaced[name] = [*standing, *replaced]
-            if self is not _running:  # it has ended; a loader may still tell of modules
+            if self is not _running:  # it has ended while the module ran
                 restore(replaced)
         except Exception as error:
-            tell(repr(module), error)
+            raise_interrupt(error)
+            report_failure(repr(module), error)
 
     def end(self) -> None:
         """Put every original back."""
-        if self._hook in sys.meta_path:
-            sys.meta_path.remove(self._hook)
+        self._hook.remove()
         restore(chain(*self._replaced.values()))
 
 
@@ -67,7 +73,7 @@ def start(patterns: Patterns) -> None:
         ValueError: ``CODOPERF_OTEL_ENABLED`` is wrong.
     """
     global _running
-    enabled = _switches.flag(_switches.ENABLED, default=True)
+    enabled = variables.flag(variables.ENABLED, default=True)
     with _lock:
         stop()
         if patterns.monitor and enabled:
@@ -90,6 +96,6 @@ def is_running() -> bool:
 
 
 def attend_main() -> None:
-    """Monitor what the program has defined so far; a program that is compiled for it calls this."""
+    """Monitor what the program has defined so far. The program calls this, as it is compiled to do so."""
     if _running is not None:
         _running.attend(sys.modules["__main__"])

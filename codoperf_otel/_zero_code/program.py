@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import os
 import pkgutil
 import runpy
 import sys
@@ -11,16 +12,18 @@ from collections.abc import Iterator
 from importlib.machinery import SourceFileLoader
 from itertools import zip_longest
 from pathlib import Path
-from types import CodeType, ModuleType, TracebackType
+from types import CodeType, FrameType, ModuleType, TracebackType
 from typing import Any, cast
 
-_MARK = '__import__("codoperf_otel._monitoring", fromlist=("attend_main",)).attend_main()'
-_OURS = ("codoperf_otel._calls", "codoperf_otel._monitoring", "codoperf_otel.cli")
+_MARK = '__import__("codoperf_otel._zero_code", fromlist=("attend_main",)).attend_main()'
+_ROOMS = ("_calls", "_children", "_patching", "_workers", "_zero_code", "cli")
+_MODULES = tuple(f"codoperf_otel.{room}" for room in _ROOMS)
+_FOLDERS = tuple(f"{Path(__file__).parent.parent / room}{os.sep}" for room in _ROOMS)
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 def run_script(path: str) -> None:
-    """Run what ``python PATH`` runs: a file, or a folder or an archive with a ``__main__`` in it."""
+    """Run what ``python PATH`` runs: a file, or a folder or archive with a ``__main__`` in it."""
     file = Path(path).absolute()
     try:
         if pkgutil.get_importer(str(file)) is not None:
@@ -60,7 +63,7 @@ def _run_file(file: Path) -> None:
 
 
 def _run_module(name: str, *, alter_argv: bool) -> None:
-    """Let `runpy` do all of it, but for the code: that is compiled for `attend_main`."""
+    """Let `runpy` do it all, but with code that calls `attend_main`."""
     details = runpy._get_module_details  # type: ignore[attr-defined]
 
     def details_once(*args: Any) -> tuple[str, Any, CodeType]:
@@ -83,7 +86,7 @@ def _source(loader: Any, name: str) -> str | None:
 
 
 def _new_main() -> ModuleType:
-    """A ``__main__`` that knows nothing of the command that stands there now."""
+    """A new ``__main__``, without anything of the command that stands there now."""
     main = ModuleType("__main__")
     vars(main)["__builtins__"] = builtins
     if "__annotations__" in vars(sys.modules["__main__"]):
@@ -93,9 +96,9 @@ def _new_main() -> ModuleType:
 
 
 def compile_main(source: str | bytes, path: str) -> CodeType:
-    """Compile a program with a call of `attend_main` after its definitions, before what uses them.
+    """Compile a program with a call to `attend_main` after its definitions, before what uses them.
 
-    The import hook would come too late: a program has ended when its module is loaded.
+    The import hook would come too late: when the program's own module is loaded, the program has ended.
     """
     try:
         tree = cast("ast.Module", compile(source, path, "exec", ast.PyCF_ONLY_AST, dont_inherit=True))
@@ -126,7 +129,7 @@ def _mark_after(statement: ast.stmt) -> ast.stmt:
 
 
 def _show_as_is(error: BaseException) -> None:
-    """Have the interpreter show the error, and those that led to it, without the frames of this package."""
+    """Let the interpreter show the error, and those that led to it, without the frames of this package."""
     hook = sys.excepthook
     led, seen = [error], set()
     for one in led:
@@ -147,9 +150,15 @@ def _show_as_is(error: BaseException) -> None:
 def _without_ours(trace: TracebackType | None) -> TracebackType | None:
     kept: list[TracebackType] = []
     while trace is not None:
-        if not str(trace.tb_frame.f_globals.get("__name__")).startswith(_OURS):
+        if not _is_ours(trace.tb_frame):
             kept.append(trace)
         trace = trace.tb_next
     for frame, following in zip_longest(kept, kept[1:]):
         frame.tb_next = following
     return kept[0] if kept else None
+
+
+def _is_ours(frame: FrameType) -> bool:
+    """Whether a frame is this package's: a wrapper has other globals, the import hook another file."""
+    module = str(frame.f_globals.get("__name__"))
+    return module.startswith(_MODULES) or frame.f_code.co_filename.startswith(_FOLDERS)

@@ -1,4 +1,4 @@
-"""Files to plain data, one line at a time."""
+"""Reads telemetry files, one line at a time."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from codoperf_otel.cli._errors import CommandError
-from codoperf_otel.cli._model import MetricPoint, Problem, Span, Telemetry
-from codoperf_otel.cli._otlp import Reading, decode
+from codoperf_otel._report.model import MetricPoint, Problem, Span, Telemetry
+from codoperf_otel._report.otlp_json import DataPoint, decode
+from codoperf_otel._report.processes import count_once
+
+
+class UnreadableError(Exception):
+    """There is nothing to read at a path; the text is one line that names the path."""
+
 
 FILES = ("traces.jsonl", "metrics.jsonl")
 
@@ -17,13 +22,14 @@ def read(path: Path) -> Telemetry:
     """Read one OTLP JSON-lines file, or those of a folder.
 
     A line that cannot be used is in ``problems`` of the result. A path that is missing, unreadable or empty
-    raises :class:`CommandError`.
+    raises `UnreadableError`.
     """
     telemetry = Telemetry(str(path))
     series = _Series()
     for file in _files(path):
         _read_file(file, telemetry, series)
     telemetry.points = series.points()
+    count_once(telemetry.spans)
     return telemetry
 
 
@@ -32,9 +38,9 @@ def _files(path: Path) -> list[Path]:
         return [path]
     found = [path / name for name in FILES if (path / name).exists()]
     if not found:
-        raise CommandError(f"{path}: has neither {' nor '.join(FILES)}")
+        raise UnreadableError(f"{path}: has neither {' nor '.join(FILES)}")
     if not any(file.stat().st_size for file in found):
-        raise CommandError(f"{path}: {' and '.join(file.name for file in found)} empty")
+        raise UnreadableError(f"{path}: {' and '.join(file.name for file in found)} empty")
     return [file for file in found if file.stat().st_size]
 
 
@@ -53,7 +59,7 @@ def _read_file(file: Path, telemetry: Telemetry, series: _Series) -> None:
             problems.append(_reason(error))
         telemetry.problems += (Problem(str(file), number, reason) for reason in problems)
     if empty:
-        raise CommandError(f"{file}: the file is empty")
+        raise UnreadableError(f"{file}: the file is empty")
 
 
 def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
@@ -62,7 +68,7 @@ def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
         with file.open("rb") as lines:
             yield from ((number, line) for number, line in enumerate(lines, 1) if not line.isspace())
     except OSError as error:
-        raise CommandError(f"{file}: {error.strerror}") from error
+        raise UnreadableError(f"{file}: {error.strerror}") from error
 
 
 def _reason(error: Exception) -> str:
@@ -79,20 +85,19 @@ class _Series:
     """The newest value of every cumulative series, the sum of every delta series."""
 
     def __init__(self) -> None:
-        self._newest: dict[tuple[object, ...], Reading] = {}
+        self._newest: dict[tuple[object, ...], DataPoint] = {}
 
-    def add(self, reading: Reading) -> None:
-        """Take one data point; a cumulative series begins anew where its start time does."""
-        point = reading.point
-        key = (reading.source, point.name, frozenset(point.attributes.items()), reading.start, reading.delta)
-        known = self._newest.get(key)
-        if known is not None and reading.delta:
-            _accumulate(known.point, point)
-        elif known is None or reading.time >= known.time:
-            self._newest[key] = reading
+    def add(self, data_point: DataPoint) -> None:
+        """Take one data point."""
+        known = self._newest.get(data_point.series)
+        if known is not None and data_point.is_delta:
+            _accumulate(known.point, data_point.point)
+        elif known is None or data_point.time >= known.time:
+            self._newest[data_point.series] = data_point
 
     def points(self) -> list[MetricPoint]:
-        return [reading.point for reading in self._newest.values()]
+        """One point per series."""
+        return [data_point.point for data_point in self._newest.values()]
 
 
 def _accumulate(total: MetricPoint, point: MetricPoint) -> None:

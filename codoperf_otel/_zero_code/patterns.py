@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-MONITOR = "CODOPERF_OTEL_MONITOR"
-EXCLUDE = "CODOPERF_OTEL_EXCLUDE"
+from codoperf_otel import _environment_variables as variables
 
-_FORM = re.compile(r"[\w.*?!\[\]-]+")
 _WILDCARDS = frozenset("*?[")
 
 # telemetry is made of these: recording them would record the recording
@@ -25,7 +22,7 @@ _NAMED_FIRST = frozenset(
 )  # fmt: skip
 
 
-def chosen(option: str, given: object, variable: str) -> tuple[str, ...]:
+def option_patterns(option: str, given: object, variable: str) -> tuple[str, ...]:
     """The patterns of an option, else of the variable that stands for it.
 
     An option is a text with commas between patterns, or a list of such texts.
@@ -33,23 +30,7 @@ def chosen(option: str, given: object, variable: str) -> tuple[str, ...]:
     Raises:
         ValueError: it is neither, or one of them is no pattern.
     """
-    if given is None:
-        return _parsed(variable, [os.environ.get(variable, "")])
-    texts = [given] if isinstance(given, str) else given
-    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
-        raise ValueError(f"{option}={given!r}: allowed is a text or a list of texts")
-    return _parsed(option, texts)
-
-
-def _parsed(setting: str, texts: Iterable[str]) -> tuple[str, ...]:
-    patterns = [pattern.strip() for text in texts for pattern in text.split(",")]
-    for pattern in patterns:
-        if pattern and not _FORM.fullmatch(pattern):
-            raise ValueError(
-                f"{setting}={pattern!r}: allowed are dotted names with the wildcards *, ? and [...],"
-                " such as 'package.*', and commas between several"
-            )
-    return tuple(pattern for pattern in patterns if pattern)
+    return variables.option_or_variable(option, given, variable, variables.patterns) or ()
 
 
 class Patterns:
@@ -97,7 +78,7 @@ def _may_select(pattern: str, module: str) -> bool:
 
 
 def _selects(pattern: str, module: str, qualname: str) -> bool:
-    """A class that is matched stands for its methods; what is private must be named without a wildcard."""
+    """A class that matches stands for its methods. What is private must be named without a wildcard."""
     if not _may_select(pattern, module):
         return False
     return any(
@@ -107,7 +88,7 @@ def _selects(pattern: str, module: str, qualname: str) -> bool:
 
 
 def _name_and_rest(module: str, qualname: str) -> list[tuple[str, str]]:
-    """The function and the classes around it by their full names, each with what of the name is below it."""
+    """The full names of the function and of the classes around it, each with the rest of the name."""
     parts = qualname.split(".")
     return [(".".join([module, *parts[:end]]), ".".join(parts[end:])) for end in range(len(parts), 0, -1)]
 

@@ -1,7 +1,7 @@
-"""A tree of any size to a screen of lines.
+"""Folds a tree of any size so that it fits on a screen.
 
 Many siblings of one name become one line, and what is below them is folded together too. The lines go where
-the time went: the longest groups are opened first, until the lines are used up.
+the time went: the longest groups are opened first, until no line is left.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import count
 
-from codoperf_otel.cli._model import Span
-from codoperf_otel.cli._trees import Node
+from codoperf_otel._report.model import Span
+from codoperf_otel._report.trees import Node
 
 FOLD_ABOVE = 3
-LINES_A_PARENT = 10
-LINES_A_TRACE = 60
+LINES_PER_PARENT = 10
+LINES_PER_TRACE = 60
 MAX_DEPTH = 12
 
 
 @dataclass(slots=True)
 class Group:
-    """A span, or siblings of one name, as one line; ``hidden`` are the groups below that found no line.
+    """A span, or siblings of one name, as one line; ``hidden`` are the groups below that have no line.
 
-    Where some are shown, the others share a line; where none is, the line above tells how many there are.
+    Where some of the groups below are shown, one line counts the others; where none is, this line does.
     """
 
     nodes: list[Node]
@@ -50,13 +50,13 @@ class Group:
 
 
 def fold(roots: list[Node]) -> Group:
-    """A group of no line of its own, whose children are the lines of the trace."""
+    """A group without a line of its own, whose children are the lines of the trace."""
     whole = Group(roots, -1)
-    left, order = LINES_A_TRACE, count()
+    left, order = LINES_PER_TRACE, count()
     longest_first: list[tuple[float, int, Group]] = [(0.0, next(order), whole)]
     while longest_first:
         *_, group = heapq.heappop(longest_first)
-        _open(group, min(LINES_A_PARENT, left) if group.depth < MAX_DEPTH else 0)
+        _open(group, min(LINES_PER_PARENT, left) if group.depth < MAX_DEPTH else 0)
         left -= len(group.children) + bool(group.children and group.hidden)
         for child in group.children:
             heapq.heappush(longest_first, (-child.wall, next(order), child))
@@ -64,7 +64,7 @@ def fold(roots: list[Node]) -> Group:
 
 
 def _open(group: Group, lines: int) -> None:
-    """Give the longest groups below their lines, one of which tells of the others where not all fit."""
+    """Give the longest groups below a line each; where not all fit, one line is kept to count the others."""
     below = _below(group)
     ranked = sorted(below, key=lambda child: child.wall, reverse=True)
     shown = {id(child) for child in ranked[: lines if len(below) <= lines else max(lines - 1, 0)]}
@@ -73,7 +73,7 @@ def _open(group: Group, lines: int) -> None:
 
 
 def _below(group: Group) -> list[Group]:
-    """The children of all spans of the group, many of one name as one; in the order of their start."""
+    """The children of all spans of the group in the order of their start, many of one name as one group."""
     children: Iterable[Node] = group.nodes
     if group.depth >= 0:
         children = sorted(

@@ -1,4 +1,4 @@
-"""Spans to trees."""
+"""Arranges spans as trees, one per trace."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from codoperf_otel.cli._model import Span
+from codoperf_otel._report.model import Span
+from codoperf_otel._report.sums import highest, total
 
 
 @dataclass(slots=True)
 class Node:
     """A span with its children in the order of their start.
 
-    ``size`` counts the span and all below it, ``failed`` those of them that failed.
+    ``size`` counts the span and all below it, ``failed`` those of them that failed. ``whole_cpu`` is the CPU
+    time of all of them in seconds, child processes included.
     """
 
     span: Span
@@ -21,6 +23,7 @@ class Node:
     children: list[Node] = field(default_factory=list)
     size: int = 1
     failed: int = 0
+    whole_cpu: float | None = None
 
 
 @dataclass(slots=True)
@@ -57,7 +60,7 @@ class Trace:
 
 
 def traces(spans: Iterable[Span]) -> list[Trace]:
-    """One tree a trace, the longest first.
+    """The spans by trace, as trees; the longest trace first.
 
     A span whose parent is not here is a root; so is the first of spans that are each other's parents.
     """
@@ -82,7 +85,7 @@ def _trace(trace_id: str, spans: list[Span]) -> Trace:
 
 
 def _grow(root: Span, below: dict[str, list[Span]]) -> Node:
-    """Move what is *below* the root into its tree; in a loop, since a trace may be deeper than the stack."""
+    """Move what is *below* the root into its tree, in a loop: a trace may be deeper than the stack."""
     top = Node(root, 0)
     order = [top]
     for node in order:
@@ -91,4 +94,12 @@ def _grow(root: Span, below: dict[str, list[Span]]) -> Node:
     for node in reversed(order):
         node.size += sum(child.size for child in node.children)
         node.failed = node.span.failed + sum(child.failed for child in node.children)
+        node.whole_cpu = _whole_cpu(node)
     return top
+
+
+def _whole_cpu(node: Node) -> float | None:
+    """A span's own and what is below it; calls without a span are in its inclusive time only."""
+    span = node.span
+    below = total([span.self_cpu, *(child.whole_cpu for child in node.children)])
+    return total([highest([span.cpu, below]), span.child_process_cpu])

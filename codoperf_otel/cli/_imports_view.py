@@ -1,0 +1,94 @@
+"""The imports of a program as a person reads them: a tree, and the packages by self time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from codoperf_otel._imports.costs import Import, Package, packages, total_ns
+from codoperf_otel.cli import _format
+from codoperf_otel.cli._cells import cell, heat
+from codoperf_otel.cli._layout import Row, Table, fit, lines, show
+from codoperf_otel.cli._text_report import ROWS, console
+
+
+def render(found: Sequence[Import], threshold: float) -> None:
+    """Write both to stdout. Imports that took less than *threshold* seconds are left out of the tree."""
+    target, whole = console(), total_ns(found)
+    count = sum(1 for root in found for _ in root.with_inner())
+    show(target, Text(f"{_format.plural(count, 'import')} took {_format.duration(whole / 1e9)}", "bold"))
+    shown = _above(found, threshold)
+    if shown:
+        titles = ("import", "took", "self", "CPU", "+memory", "asked by")
+        _table(target, Table(titles, list(_rows(shown, "", threshold, whole)), left=("asked by",)))
+    _note_the_rest(target, found, threshold)
+    rows = [_package(one, whole) for one in packages(found)[:ROWS]]
+    if rows:
+        _table(target, Table(("package", "self", "share", "modules"), rows))
+
+
+def _table(target: Console, table: Table) -> None:
+    target.print()
+    for line in lines(fit(table, target.width), target.width):
+        show(target, line)
+
+
+def _above(imports: Sequence[Import], threshold: float) -> list[Import]:
+    return [one for one in imports if one.duration_ns >= threshold * 1e9]
+
+
+def _note_the_rest(target: Console, found: Sequence[Import], threshold: float) -> None:
+    every = [one for root in found for one in root.with_inner()]
+    hidden = len(every) - len(_above(every, threshold))
+    if hidden:
+        text = f"{_format.plural(hidden, 'import')} of less than {_format.duration(threshold)} not shown"
+        show(target, Text(text, "dim"))
+
+
+def _rows(imports: Sequence[Import], rail: str, threshold: float, whole: int) -> Iterator[Row]:
+    for one in imports:
+        last = one is imports[-1]
+        yield _row(one, f"{rail}{'└─ ' if last else '├─ '}", whole)
+        yield from _rows(_above(one.inner, threshold), f"{rail}{'   ' if last else '│  '}", threshold, whole)
+
+
+def _row(one: Import, lead: str, whole: int) -> Row:
+    return Row(
+        Text(_format.clean(one.name), "red" if one.error else ""),
+        [
+            cell(_format.duration(one.duration_ns / 1e9), heat(_share(one.duration_ns, whole))),
+            cell(_format.duration(one.self_ns / 1e9), heat(_share(one.self_ns, whole))),
+            cell(_format.duration(one.cpu_ns / 1e9)),
+            cell(_format.growth(one.memory_bytes)),
+            cell(_asked_by(one), "dim"),
+        ],
+        lead=Text(lead, "dim"),
+        tail=Text(f" ✗ {_format.clean(one.error)}" if one.error else "", "red"),
+    )
+
+
+def _asked_by(one: Import) -> str:
+    """The last folder, the file and the line; the frozen part of the standard library as it is."""
+    if one.asked_file is None:
+        return _format.DASH
+    near = Path(*Path(one.asked_file).parts[-2:])
+    return f"{_format.clean(str(near))}:{one.asked_line}"
+
+
+def _package(package: Package, whole: int) -> Row:
+    share = _share(package.self_ns, whole)
+    return Row(
+        Text(_format.clean(package.name)),
+        [
+            cell(_format.duration(package.self_ns / 1e9), heat(share)),
+            cell(_format.percent(share)),
+            cell(_format.number(package.modules)),
+        ],
+    )
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

@@ -1,0 +1,200 @@
+"""What ``codoperf doctor`` checks of an endpoint, from its name to a span that is acknowledged."""
+
+from __future__ import annotations
+
+import email.utils
+import os
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from urllib.parse import urlsplit, urlunsplit
+
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.util.re import parse_env_headers
+
+from codoperf_otel.cli import _format
+from codoperf_otel.cli._findings import Finding, failed, note, ok
+from codoperf_otel.sdk.errors import Destination
+from codoperf_otel.sdk.outputs import Otlp
+from codoperf_otel.sdk.signals.traces import guarded_span_exporter
+
+SPAN = "codoperf doctor"
+LARGEST_SKEW = 5.0
+DEFAULT_PORTS = {"http": 80, "https": 443}
+HEADERS = ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS")
+NO_COLLECTOR = "another service listens there: check port and path"
+REASONS = {
+    (
+        "UNAUTHENTICATED",
+        "PERMISSION_DENIED",
+        "401",
+        "403",
+    ): "set OTEL_EXPORTER_OTLP_HEADERS to what it asks for",
+    ("UNIMPLEMENTED", "404"): NO_COLLECTOR,
+    (
+        "UNAVAILABLE",
+        "Connection",
+        "timed out",
+        "Timeout",
+        "no answer",
+    ): "check OTEL_EXPORTER_OTLP_PROTOCOL: gRPC is usual on port 4317, http/protobuf on 4318",
+}
+
+
+def endpoint(output: Otlp, seconds: float) -> Iterator[Finding]:
+    """Whether a span arrives there, and if not, at which step it fails."""
+    parts = urlsplit(output.url if "://" in output.url else f"//{output.url}")
+    host, port = parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme or "https"]
+    for step in (_name(host, port), _connection(parts.scheme, host, port, seconds)):
+        found = list(step)
+        yield from found
+        if any(finding.status == "failed" for finding in found):
+            return
+    if output.protocol == "http/protobuf":
+        yield from _clock(parts.scheme, host, port, seconds)
+    sent = _span(output, seconds)
+    is_http = sent.status == "ok" and output.protocol == "http/protobuf" and "@" not in parts.netloc
+    yield (_no_collector(output.url, seconds) if is_http else None) or sent
+
+
+def _name(host: str, port: int) -> Iterator[Finding]:
+    try:
+        address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0]
+    except OSError as error:
+        yield failed("name", f"{host}: {error.strerror}", "check the host name of the endpoint")
+    else:
+        if address != host:
+            yield ok("name", f"{host} is {address}")
+
+
+def _connection(scheme: str, host: str, port: int, seconds: float) -> Iterator[Finding]:
+    try:
+        with socket.create_connection((host, port), seconds) as connection:
+            yield ok("connection", f"{host}:{port}")
+            if scheme == "https":
+                yield _handshake(connection, host)
+    except OSError as error:
+        yield failed(
+            "connection", f"{host}:{port}: {error.strerror or error}", "is a collector listening there?"
+        )
+
+
+def _handshake(connection: socket.socket, host: str) -> Finding:
+    try:
+        with _encryption().wrap_socket(connection, server_hostname=host) as encrypted:
+            return ok("encryption", encrypted.version() or "TLS")
+    except ssl.SSLCertVerificationError as error:
+        advice = "set OTEL_EXPORTER_OTLP_CERTIFICATE to the file of its certificate authority"
+        return failed("encryption", error.verify_message, advice)
+    except OSError as error:
+        return failed("encryption", str(error), "does it speak TLS there? http:// is without")
+
+
+def _encryption() -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=os.environ.get("OTEL_EXPORTER_OTLP_CERTIFICATE") or None)
+
+
+def _http(scheme: str, host: str, port: int | None, seconds: float) -> HTTPConnection:
+    if scheme == "https":
+        return HTTPSConnection(host, port, timeout=seconds, context=_encryption())
+    return HTTPConnection(host, port, timeout=seconds)
+
+
+def _clock(scheme: str, host: str, port: int, seconds: float) -> Iterator[Finding]:
+    """How far the server's clock is from ours, where it says what it shows."""
+    connection = _http(scheme, host, port, seconds)
+    try:
+        connection.request("HEAD", "/")
+        date = connection.getresponse().getheader("Date")
+        skew = email.utils.parsedate_to_datetime(date or "").timestamp() - time.time()
+    except (OSError, HTTPException, ValueError):
+        return
+    finally:
+        connection.close()
+    if abs(skew) > LARGEST_SKEW:
+        text = f"the server's clock is {_format.duration(abs(skew))} {'ahead' if skew > 0 else 'behind'}"
+        yield note("clock", text, "set both by NTP: spans of two machines do not fit together otherwise")
+    else:
+        yield ok("clock", "as the server's")
+
+
+class _Remembered(Destination):
+    """Keeps the first reason, and logs nothing."""
+
+    reason = ""
+
+    def trouble(self, reason: str) -> None:
+        """An attempt failed."""
+        self.failing = True
+        self.reason = self.reason or " ".join(reason.split())
+
+
+def _span(output: Otlp, seconds: float) -> Finding:
+    """Send one span, and wait for the answer."""
+    destination = _Remembered(output.label)
+    exporter = guarded_span_exporter(output, destination)
+    try:
+        exporter.guard.open()
+    except (ImportError, ValueError) as error:
+        return failed("span", str(error), "mend it")
+    provider = TracerProvider(
+        resource=Resource.create({"service.name": "codoperf-doctor"}), shutdown_on_exit=False
+    )
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    sending = threading.Thread(
+        target=lambda: provider.get_tracer("codoperf_otel").start_span(SPAN).end(), daemon=True
+    )
+    began = time.perf_counter()
+    sending.start()
+    sending.join(seconds)
+    if sending.is_alive():
+        destination.trouble(f"no answer within {seconds:g} s")
+        exporter.guard.close()
+        sending.join(1)
+    took = time.perf_counter() - began
+    exporter.guard.close()
+    if destination.failing or destination.failures:
+        return failed("span", f"not taken: {destination.reason or 'refused'}", _advice(destination.reason))
+    return ok("span", f"{SPAN!r} was acknowledged in {_format.duration(took)}, over {output.protocol}")
+
+
+def _no_collector(url: str, seconds: float) -> Finding | None:
+    """What shows that no collector answered: exporters take a redirection and a web page for success."""
+    parts = urlsplit(url)
+    given = next(filter(None, map(os.environ.get, HEADERS)), "")
+    headers = {**parse_env_headers(given, liberal=True), "Content-Type": "application/x-protobuf"}
+    connection = _http(parts.scheme, parts.hostname or "", parts.port, seconds)
+    try:
+        connection.request("POST", urlunsplit(("", "", parts.path, parts.query, "")) or "/", b"", headers)
+        answer = connection.getresponse()
+        place = _without_secrets(answer.getheader("Location") or "")
+        is_page = answer.read(64).lstrip().startswith(b"<")
+    except (OSError, HTTPException, ValueError):
+        return None
+    finally:
+        connection.close()
+    if 300 <= answer.status < 400:
+        text = f"redirected to {place}, where not every exporter follows"
+        return failed("span", text, "set the endpoint to that address")
+    return failed("span", "not taken: the answer is a web page", NO_COLLECTOR) if is_page else None
+
+
+def _without_secrets(location: str) -> str:
+    """An address as an endpoint is given: no user, no query, and not the signal's path."""
+    parts = urlsplit(location)
+    host = parts.netloc.rpartition("@")[2]
+    return (
+        urlunsplit((parts.scheme, host, parts.path.removesuffix("/v1/traces"), "", "")) or "another address"
+    )
+
+
+def _advice(reason: str) -> str:
+    for words, advice in REASONS.items():
+        if any(word in reason for word in words):
+            return advice
+    return "see what its own log says"
