@@ -12,12 +12,17 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import caches
 import calls
 import coroutines
 import demo
 import imports
+import lazy
 import memory
+import other_spans
 import peers
+import sampler
+import tasks
 import threads
 
 Part = Callable[[], Iterable[str]]
@@ -25,9 +30,14 @@ BENCHMARKS: dict[str, dict[str, Part]] = {
     "imports": imports.PARTS,
     "calls": calls.PARTS,
     "coroutines": coroutines.PARTS,
+    "tasks": tasks.PARTS,
     "threads": threads.PARTS,
+    "other-spans": other_spans.PARTS,
+    "sampler": sampler.PARTS,
     "memory": memory.PARTS,
+    "lazy": lazy.PARTS,
     "peers": peers.PARTS,
+    "caches": caches.PARTS,
     "demo": demo.PARTS,
 }
 PARTS = {f"{name}.{part}": run for name, parts in BENCHMARKS.items() for part, run in parts.items()}

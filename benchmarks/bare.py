@@ -9,7 +9,7 @@ from typing import Any
 from opentelemetry.metrics import Histogram
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import Tracer
@@ -32,9 +32,13 @@ class Discard(SpanExporter):
         return SpanExportResult.SUCCESS
 
 
-def traces(sampler: Sampler | None = None, exporter: SpanExporter | None = None) -> TracerProvider:
-    """A tracer provider with a batch processor whose exporter discards."""
+def traces(
+    sampler: Sampler | None = None, exporter: SpanExporter | None = None, *processors: SpanProcessor
+) -> TracerProvider:
+    """A tracer provider with these processors and a batch processor whose exporter discards."""
     provider = TracerProvider(sampler=sampler)
+    for processor in processors:
+        provider.add_span_processor(processor)
     provider.add_span_processor(BatchSpanProcessor(exporter or Discard(), QUEUE))
     return provider
 
@@ -44,19 +48,19 @@ def metrics() -> MeterProvider:
     return MeterProvider([InMemoryMetricReader()])
 
 
-def instruments(sampler: Sampler | None = None) -> tuple[Tracer, Histogram]:
+def instruments(sampler: Sampler | None = None, *processors: SpanProcessor) -> tuple[Tracer, Histogram]:
     """The tracer and the histogram of the bare call."""
     histogram = metrics().get_meter("bare").create_histogram("duration", "s")
-    return traces(sampler).get_tracer("bare"), histogram
+    return traces(sampler, None, *processors).get_tracer("bare"), histogram
 
 
 def work() -> None:
     """What is called: nothing to run and nothing to serialize, so that all that costs is the recording."""
 
 
-def call(sampler: Sampler | None = None) -> Callable[[], None]:
+def call(sampler: Sampler | None = None, *processors: SpanProcessor) -> Callable[[], None]:
     """The bare call."""
-    tracer, duration = instruments(sampler)
+    tracer, duration = instruments(sampler, *processors)
 
     def bare() -> None:
         began = time.perf_counter()

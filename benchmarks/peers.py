@@ -38,7 +38,7 @@ NOTHING_SENT = {
 def _compare(peer: str) -> Iterator[str]:
     decorator, us = PEERS[peer]
     try:
-        python = _environment(peer)
+        python = environment(peer)
         theirs, ours = _measure(python, peer), _measure(python, us)
     except (OSError, subprocess.CalledProcessError) as error:
         raise SystemExit(f"{peer} was not measured: {error}") from error
@@ -48,7 +48,7 @@ def _compare(peer: str) -> Iterator[str]:
     )
 
 
-def _environment(peer: str) -> Path:
+def environment(peer: str) -> Path:
     """The Python of an environment with the peer, made once, and with this package as it is now."""
     pins = HERE / "peers" / f"{peer}.txt"
     digest = hashlib.sha256(pins.read_bytes() + sys.version.encode()).hexdigest()[:12]
@@ -62,6 +62,11 @@ def _environment(peer: str) -> Path:
     return python
 
 
+def kept_variables() -> dict[str, str]:
+    """The environment variables without those that change what is measured."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PYTHON"))}
+
+
 def _cache_folder() -> Path:
     caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(caches) / "codoperf-otel" / "benchmarks"
@@ -73,9 +78,8 @@ def _uv(*arguments: str | Path) -> None:
 
 
 def _measure(python: Path, who: str) -> dict[str, Any]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PYTHON"))}
-    command = [python, HERE / "peer.py", who]
-    done = subprocess.run(command, env=kept | NOTHING_SENT, check=True, stdout=subprocess.PIPE, text=True)
+    command, variables = [python, HERE / "peer.py", who], kept_variables() | NOTHING_SENT
+    done = subprocess.run(command, env=variables, check=True, stdout=subprocess.PIPE, text=True)
     figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return figures
 
