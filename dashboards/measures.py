@@ -16,6 +16,7 @@ FAILED = 'error_type!=""'
 FUNCTION_CPU = "codoperf_function_cpu_time_seconds_total"
 OPERATION_CPU = "codoperf_operation_cpu_time_seconds_total"
 CPU = (FUNCTION_CPU, OPERATION_CPU)
+CHILD_CPU = "codoperf_child_process_cpu_time_seconds_total"
 
 LOOKUPS = "codoperf_cache_lookups_total"
 HITS = 'codoperf_cache_result="hit"'
@@ -47,7 +48,7 @@ def hit_ratio(window: q.Window, *labels: str) -> str:
 
 
 def saved(window: q.Window, *labels: str) -> str:
-    """The time that hits saved: nothing where no lookup was one."""
+    """The time that hits saved; 0 where no lookup was a hit."""
     return q.or_zero(q.add(window(SAVED), *labels), q.add(window(LOOKUPS), *labels))
 
 
@@ -79,10 +80,10 @@ def durations(title: str, metric: str, label: str) -> Json:
 
 
 def rate_by(metric: str, label: str, legend: str) -> Query:
-    """What a counter gains a second, by a label that each of its series has."""
+    """What a counter gains per second, by a label that each of its series has."""
     return Query(f"sum by ({label}) ({q.rate(metric)})", legend.format(named(label)))
 
 
 def self_cpu(metric: str, name: str, *labels: str) -> Query:
-    """The CPU time a second of those that took the most."""
+    """The CPU time per second of those that used the most."""
     return Query(q.top(q.add(q.rate(metric), *labels), metric, *labels), name)

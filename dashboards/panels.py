@@ -6,6 +6,7 @@ import promql as q
 from grafana import Query, Row, graph, stat, table
 from measures import (
     AGENT_RUNS,
+    CHILD_CPU,
     COUNTS,
     CPU,
     FAILED,
@@ -63,7 +64,7 @@ OVERVIEW = (
         "Cache hit ratio",
         "percentunit",
         hit_ratio(q.total),
-        f"Hits over all lookups; stale answers and waits for another's load are no hits. {SO_FAR}",
+        f"Hits over all lookups. {SO_FAR}",
     ),
     stat("Saved by caches", "s", saved(q.total), f"What the hits would have taken to compute. {SO_FAR}"),
     stat("Lazy loads", "none", counted(f"{LAZY}_count"), f"Modules imported at their first use. {SO_FAR}"),
@@ -77,6 +78,7 @@ AGENTS = table(
     {AGENT: "Agent"},
     *runs(AGENT_RUNS, AGENT),
     Query(q.add(q.union(q.total, CPU), AGENT), "Self CPU", "s"),
+    Query(counted(CHILD_CPU, AGENT), "Programs' CPU", "s"),
     Query(q.most(q.highest(MEMORY_PEAK), AGENT), "Peak memory", "bytes"),
     Query(hit_ratio(q.total, AGENT), "Cache hits", "percentunit"),
     Query(saved(q.total, AGENT), "Saved", "s"),
@@ -89,7 +91,7 @@ TIME_AXIS = (
         "Operations running",
         24,
         "none",
-        "Operations, agents and tools in progress at each export; what is shorter shows in the CPU below.",
+        "Operations, agents and tools in progress at each export; shorter ones show in the CPU below.",
         Query(q.add(q.now("codoperf_operation_active"), AGENT, OPERATION), OPERATION_NAME),
         stacked=True,
     ),
@@ -97,8 +99,8 @@ TIME_AXIS = (
         "CPU",
         24,
         "percentunit",
-        f"{CORES} Areas: self CPU of the {q.SHOWN} functions and the {q.SHOWN} operations that took the most."
-        " Line: the whole processes; what is between is not monitored.",
+        f"{CORES} Areas: self CPU of the {q.SHOWN} functions and the {q.SHOWN} operations that used the most."
+        " Line: the whole processes; what is in between is not monitored.",
         self_cpu(FUNCTION_CPU, named(FUNCTION), FUNCTION),
         self_cpu(OPERATION_CPU, OPERATION_NAME, AGENT, OPERATION),
         Query(q.add(q.rate("process_cpu_time_seconds_total")), "process"),
@@ -148,18 +150,27 @@ RATE_ERRORS_DURATION = (
     durations("Duration of functions", FUNCTIONS, FUNCTION),
 )
 
-SELF_CPU = (
+CPU_TOOLS_AND_FUNCTIONS = (
     graph(
         "Self CPU by agent",
-        12,
+        8,
         "percentunit",
         f"{CORES} CPU of everything that ran for the agent, its tools and functions included.",
         Query(q.add(q.union(q.rate, CPU), AGENT), named(AGENT)),
         stacked=True,
     ),
     graph(
+        "CPU of programs by agent",
+        8,
+        "percentunit",
+        f"{CORES} CPU of the child processes that were started for the agent, and of those below. It is"
+        " counted when a child process ends.",
+        Query(q.add(q.rate(CHILD_CPU), AGENT), named(AGENT)),
+        stacked=True,
+    ),
+    graph(
         "Self CPU by function",
-        12,
+        8,
         "percentunit",
         f"{CORES} The {q.SHOWN} functions that took the most.",
         self_cpu(FUNCTION_CPU, named(FUNCTION), FUNCTION),
@@ -189,7 +200,7 @@ CACHE_AND_LAZY_LOADING = (
         "Lookups by result and tier",
         8,
         "cps",
-        "Cache lookups a second; only hits have a tier.",
+        "Cache lookups per second; only hits have a tier.",
         Query(
             f"sum by (codoperf_cache_result, codoperf_cache_tier) ({q.rate(LOOKUPS)})",
             "{{codoperf_cache_result}} {{codoperf_cache_tier}}",
@@ -200,7 +211,7 @@ CACHE_AND_LAZY_LOADING = (
         "Time saved by caches",
         8,
         "percentunit",
-        "What the hits would have taken to compute, over the time that passed: 100 % is one second a second.",
+        "What the hits would have taken to compute, over the time that passed: 100 % is 1 s per second.",
         Query(saved(q.rate, CACHE), named(CACHE)),
         stacked=True,
     ),
@@ -268,7 +279,7 @@ ROWS = (
     Row("Agents and their resources", 8, (AGENTS,)),
     Row("What ran, and what it took", 9, TIME_AXIS),
     Row("Rate, errors, duration", 8, RATE_ERRORS_DURATION),
-    Row("Self CPU, tools, functions", 9, SELF_CPU),
+    Row("CPU, tools, functions", 9, CPU_TOOLS_AND_FUNCTIONS),
     Row("Caches and lazy loading", 8, CACHE_AND_LAZY_LOADING),
     Row("Process", 7, PROCESS),
 )

@@ -1,7 +1,7 @@
 """The dashboard's PromQL: every expression is right over several processes, and where no agent is named.
 
-A total is the counter's last value in the time range, added over the processes: the count of a run is what
-the run counted, also where it was counted before the first export, of which `increase()` sees nothing.
+A total is the counter's last value in the time range, added up over the processes. So the count of a run is
+all that the run counted, also before the first export, of which `increase()` sees nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def series(metric: str, *matchers: str) -> str:
 
 
 def rate(metric: str, *matchers: str) -> str:
-    """What a counter gains a second."""
+    """What a counter gains per second."""
     return f"rate({series(metric, *matchers)}[$__rate_interval])"
 
 
@@ -74,7 +74,7 @@ def quantile(q: float, buckets: str, *labels: str) -> str:
 
 
 def or_zero(part: str, whole: str) -> str:
-    """The part, 0 where the whole has no such part, and nothing where there is no whole."""
+    """The part; 0 where the whole has no such part, and nothing where there is no whole."""
     return f"{part} or 0 * {whole}"
 
 

@@ -3,7 +3,7 @@
     python examples/research_agent.py
     OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 python examples/research_agent.py
 
-Without an endpoint it writes to ./research-agent: look at it with ``codoperf view research-agent``.
+Without an endpoint it writes to ./research-agent, which ``codoperf view research-agent`` shows.
 """
 
 import asyncio

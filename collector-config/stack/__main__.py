@@ -34,12 +34,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("name", choices=PARTS)
     command.set_defaults(run=lambda given: print(locate(given.name)))
 
-    command = commands.add_parser("up", help="start all three and say their addresses")
+    command = commands.add_parser("up", help="start all three and print their addresses")
     _add_folder(command)
     command.add_argument("--free-ports", action="store_true", help="any free ports, not the usual ones")
     command.set_defaults(run=lambda given: up(given.dir, Ports.free() if given.free_ports else Ports()))
 
-    command = commands.add_parser("down", help="end what `up` started; the data stay")
+    command = commands.add_parser("down", help="stop what `up` started; the data stay")
     _add_folder(command)
     command.set_defaults(run=lambda given: down(given.dir))
     return parser

@@ -19,7 +19,7 @@ _PROMETHEUS_VERSION = "github.com/prometheus/common/version.Version"
 
 
 class StackError(Exception):
-    """A failure that is told in one message, without a traceback."""
+    """A failure that is reported in one message, without a traceback."""
 
 
 @dataclass(frozen=True)

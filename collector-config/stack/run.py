@@ -23,7 +23,7 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def up(folder: Path, ports: Ports) -> None:
-    """Start what is not running, wait until all answer, and say the addresses."""
+    """Start what is not running, wait until all answer, and print the addresses."""
     folder = folder.resolve()
     os.umask(0o077)
     with locked(folder):
@@ -130,12 +130,18 @@ def _failure(service: Service, folder: Path, what: str) -> StackError:
 
 
 def _tell(folder: Path) -> None:
-    addresses = json.loads((folder / ADDRESSES).read_text())
-    print(f"Collector   OTLP/HTTP {addresses['otlp_http']}, OTLP/gRPC {addresses['otlp_grpc']}")
-    print(f"Jaeger      {addresses['jaeger']}")
-    print(f"Prometheus  {addresses['prometheus']}")
+    at = json.loads((folder / ADDRESSES).read_text())
+    print(f"OTLP        {at['otlp_http']} (HTTP), {at['otlp_grpc']} (gRPC)")
+    print(f"Jaeger      {at['jaeger']}/api/services")
+    print(f"Prometheus  {at['prometheus']}/api/v1/labels")
+    print("            These are APIs: the pages come with the official images and downloads.")
     print(f"data, logs  {folder}")
-    print(f"export OTEL_EXPORTER_OTLP_ENDPOINT={addresses['otlp_grpc']}")
+    print(f"export OTEL_EXPORTER_OTLP_ENDPOINT={at['otlp_http']}{_protocol(at['otlp_http'])}")
+
+
+def _protocol(endpoint: str) -> str:
+    """What tells a program to use HTTP, where the port does not."""
+    return "" if endpoint.endswith(":4318") else " OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
 
 
 def _record(folder: Path, part: str) -> Path:

@@ -1,4 +1,4 @@
-"""The three services: where they listen, how they are started, and how each tells that it is ready."""
+"""The three services: where they listen, how they are started, and how each shows that it is ready."""
 
 from __future__ import annotations
 
