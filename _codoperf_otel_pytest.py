@@ -1,6 +1,6 @@
-"""The pytest fixture `capture_telemetry`.
+"""The pytest fixtures `capture_telemetry` and `empty_cache`.
 
-It stands outside of the package because every pytest run of an environment loads it: in there, it would
+They stand outside of the package because every pytest run of an environment loads it: in there, it would
 import the package and OpenTelemetry for tests that use neither.
 """
 
@@ -22,3 +22,12 @@ def capture_telemetry() -> Iterator[CapturedTelemetry]:
 
     with testing.capture_telemetry() as captured:
         yield captured
+
+
+@pytest.fixture
+def empty_cache() -> Iterator[None]:
+    """Every cache of codoperf_otel is empty when the test begins, and leaves nothing behind."""
+    from codoperf_otel import testing
+
+    with testing.empty_cache():
+        yield

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import concurrent.futures.thread  # noqa: F401  # its hook must come before that of a provider, which waits for it
+import gc
+import importlib
+import os
 import signal
-from collections.abc import Iterator
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,12 +21,25 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from valkey import Valkey
 
 from codoperf_otel import _telemetry
+from codoperf_otel._calls import (
+    drive_coroutines,
+    drive_functions,
+    drive_generators,
+    task_steps,
+    thread_clock,
+)
 from codoperf_otel._readings import sampler
 
 # a shell that starts this in the background has SIGINT ignored; the programs of tests that send it need it
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """As many processes as there are cores: what is measured should not wait for others."""
+    return os.cpu_count() or 1
 
 
 class Telemetry:
@@ -67,6 +88,24 @@ class Telemetry:
         }
 
 
+@pytest.fixture(scope="session", autouse=True)
+def freeze_what_is_there() -> Iterator[None]:
+    """The cyclic collector looks at what tests make, not at pytest and all modules each time."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """No garbage of other tests is collected at this test's expense."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
 @pytest.fixture
 def telemetry() -> Iterator[Telemetry]:
     """The package bound to in-memory exporters, and back to the global providers afterwards."""
@@ -78,6 +117,53 @@ def telemetry() -> Iterator[Telemetry]:
     bound.meter_provider.shutdown()
 
 
+class HandedInClock:
+    """A CPU clock per thread that goes on only where something burns."""
+
+    def __init__(self) -> None:
+        self.readings: Counter[int] = Counter()
+
+    def __call__(self) -> int:
+        return self.readings[threading.get_ident()]
+
+    def burn(self, ms: int) -> None:
+        """Use CPU time on this thread."""
+        self.readings[threading.get_ident()] += ms * 1_000_000
+
+
+@pytest.fixture
+def cpu(monkeypatch: pytest.MonkeyPatch) -> HandedInClock:
+    """The clock by which everything in a test is measured."""
+    clock = HandedInClock()
+    for module in (thread_clock, drive_functions, drive_coroutines, drive_generators, task_steps):
+        monkeypatch.setattr(module, "thread_time_ns", clock)
+    monkeypatch.setattr(thread_clock.thread.clock, "since_ns", 0)
+    return clock
+
+
+@pytest.fixture
+def write_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
+    """A function that writes modules of one test; `a__b` is `a.b`.
+
+    They, and import hooks left behind, are forgotten at the test's end.
+    """
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    before = set(sys.modules)
+
+    def write(**modules: str) -> Path:
+        for name, text in modules.items():
+            path = tmp_path / f"{name.replace('__', '/')}.py"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+        importlib.invalidate_caches()
+        return tmp_path
+
+    yield write
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
 @pytest.fixture
 def idle(monkeypatch: pytest.MonkeyPatch) -> Iterator[sampler.Sampler]:
     """The shared sampler, for which no time passes: it never calls anybody."""
@@ -86,6 +172,21 @@ def idle(monkeypatch: pytest.MonkeyPatch) -> Iterator[sampler.Sampler]:
     yield never
     for subscriber in list(never._turns):
         never.unsubscribe(subscriber)
+
+
+@pytest.fixture(scope="session")
+def scale() -> Callable[[int], int]:
+    """How much of a heavy count is run: a twentieth, or what ``CODOPERF_OTEL_TEST_SCALE`` says (1: all)."""
+    share = float(os.environ.get("CODOPERF_OTEL_TEST_SCALE", "0.05"))
+    return lambda full: max(1, round(full * share))
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """A real Valkey server of this session."""
+    server = Valkey(tmp_path_factory.mktemp("valkey"))
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import gc
 import os
+import re
 import subprocess
 import sys
 from collections import OrderedDict, namedtuple
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass, field
 from decimal import Decimal
 from enum import Enum, IntEnum
 from fractions import Fraction
 from pathlib import PurePosixPath
+from typing import ClassVar
 from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codoperf_otel._cache import addresses
-from codoperf_otel._cache.keys import Keys, UnkeyableError, encode, identity
+from codoperf_otel._cache import addresses, digests
+from codoperf_otel._cache.encoding import MOST_LEVELS, UnkeyableError, encode
+from codoperf_otel._cache.keys import Keys, identity
 
 
 class Color(Enum):
@@ -53,6 +57,80 @@ class Slotted:
 Pair = namedtuple("Pair", "left right")
 
 
+class Amount(Decimal):
+    """A number with a unit."""
+
+    unit = None
+
+    def of(self, unit):
+        """The same number in that unit."""
+        self.unit = unit
+        return self
+
+
+class Share(float):
+    """A float of a class of its own."""
+
+
+class Near(float):
+    """A float that has an equality of its own."""
+
+    def __eq__(self, other):
+        return abs(self - other) < 1
+
+    __hash__ = float.__hash__
+
+
+class Moment(dt.datetime):
+    """A time that knows more than its base."""
+
+    __slots__ = ("nanosecond",)
+
+
+def moment(nanosecond=None, **parts):
+    """A `Moment` on the day that clocks are set back."""
+    made = Moment(2024, 10, 27, 2, **parts)
+    if nanosecond is not None:
+        made.nanosecond = nanosecond
+    return made
+
+
+class Row(tuple):
+    """A tuple of a class of its own."""
+
+    __slots__ = ()
+
+
+class Number(int):
+    """An int of a class of its own."""
+
+
+@dataclass
+class Query:
+    """A dataclass of which a part is only seen at its beginning."""
+
+    text: str
+    limit: InitVar[int]
+    log: ClassVar[object] = object()
+    absent: int = field(init=False)
+
+    def __post_init__(self, limit):
+        self.top = min(limit, 9)
+
+    @functools.cached_property
+    def words(self):
+        """What is kept to save time, and has no key."""
+        return iter(self.text.split())
+
+
+class Special(Point):
+    """A subclass that is no dataclass itself."""
+
+    def __init__(self, x, more):
+        super().__init__(x)
+        object.__setattr__(self, "more", more)
+
+
 class Keyed:
     """A class that has a key."""
 
@@ -61,6 +139,13 @@ class Keyed:
 
     def __cache_key__(self):
         return self.key
+
+
+class Client(Keyed):
+    """An object with a method."""
+
+    def fetch(self, what):
+        """A method."""
 
 
 class Equal:
@@ -95,13 +180,13 @@ values = st.recursive(
 
 
 def spelled(value):
-    """A text of value and type in which neither the order of a set nor that of a dict counts."""
+    """A text of value and type in which the order of a set does not count."""
     if isinstance(value, (list, tuple)):
         return type(value), tuple(map(spelled, value))
     if isinstance(value, frozenset):
         return type(value), frozenset(map(spelled, value))
     if isinstance(value, dict):
-        return type(value), frozenset((spelled(k), spelled(v)) for k, v in value.items())
+        return type(value), tuple((spelled(k), spelled(v)) for k, v in value.items())
     return type(value), repr(value)
 
 
@@ -110,7 +195,7 @@ def test_keys_are_equal_where_value_and_type_are(left, right):
     """Two keys, and two addresses, are equal exactly where the values and all their types are."""
     same = spelled(left) == spelled(right)
     assert (encode(left) == encode(right)) is same
-    assert (addresses.digest(encode(left)) == addresses.digest(encode(right))) is same
+    assert (digests.digest(encode(left)) == digests.digest(encode(right))) is same
 
 
 calls = st.tuples(st.lists(values, max_size=3), st.dictionaries(st.sampled_from("abc"), values, max_size=2))
@@ -137,6 +222,10 @@ DISTINCT = [
     dt.date(2024, 1, 1), dt.datetime(2024, 1, 1, tzinfo=dt.UTC).replace(tzinfo=None),
     dt.datetime(2024, 1, 1, tzinfo=dt.UTC),
     dt.datetime(2024, 1, 1, 1, tzinfo=dt.timezone(dt.timedelta(hours=1))), dt.timedelta(1), (None,), (int, 1),
+    {"a": 1, "b": 2}, {"b": 2, "a": 1}, Share(0), Share(-0.0), Near(0), Near(-0.0), Amount(1), Amount("1.0"),
+    Amount(1).of("s"), Amount(1).of("m"), Row((1,)), Row((True,)), Number(1), moment(), moment(fold=1),
+    moment(nanosecond=1), moment(nanosecond=2), Query("a", 1), Query("a", 3), Special(1, 1), Special(1, 2),
+    re.compile("a"), re.compile("a", re.IGNORECASE), dt.time(2), dt.time(2, fold=1),
 ]  # fmt: skip
 
 
@@ -147,11 +236,41 @@ def test_types_are_told_apart():
     assert keys == [key((value,), {}) for value in DISTINCT]
 
 
+def test_what_is_kept_to_save_time_does_not_count():
+    """An object has the same key before and after its cached properties were read."""
+    query = Query("a b", 1)
+    before = encode(query)
+    assert next(query.words) == "a"
+    assert encode(query) == before
+
+
+@pytest.mark.parametrize(
+    "value", [Share(-0.0), Amount("1.0").of("s"), Query("a", 1), moment(), Row((1, 2.0))]
+)
+def test_subclasses_have_addresses(value):
+    """What is keyed by parts means the same in every process."""
+    assert digests.digest(encode(value))
+
+
+@pytest.mark.parametrize("wrap", [lambda v: [v], lambda v: (v,), lambda v: {"k": v}, Point, Keyed])
+def test_nesting_has_one_error_at_every_depth(wrap):
+    """Up to the bound there is a key and an address; from there on, a TypeError that says so."""
+    value = 1
+    for _ in range(MOST_LEVELS):
+        value = wrap(value)
+    assert digests.digest(key((value,), {}))
+    for depth in range(1, 3000):
+        value = wrap(value)
+        if depth < 5 or depth % 500 == 0:
+            with pytest.raises(TypeError, match=r"argument '#1': .*nested deeper than 100 levels"):
+                key((value,), {})
+
+
 def test_equal_values_of_own_equality_share_a_key():
     """A class with equality and hash of its own is keyed by them, and has no address."""
     assert encode(Equal()) == encode(Equal())
-    with pytest.raises(addresses.NotPortableError):
-        addresses.digest(encode(Equal()))
+    with pytest.raises(digests.NotPortableError):
+        digests.digest(encode(Equal()))
 
 
 @pytest.mark.parametrize(
@@ -205,13 +324,13 @@ class TestIdentity:
     def test_own_key_counts_instead(self):
         """Objects with equal `__cache_key__()` share a key that has an address."""
         assert identity(Keyed(1)) == identity(Keyed(1)) != identity(Keyed(2))
-        assert addresses.digest(identity(Keyed(1)))
+        assert digests.digest(identity(Keyed(1)))
 
     def test_identity_has_no_address(self):
         """What an object's identity is part of stays in memory."""
         for value in (Equal(), Slotted(), type("Plain", (), {})()):
-            with pytest.raises(addresses.NotPortableError):
-                addresses.digest((1, identity(value)))
+            with pytest.raises(digests.NotPortableError):
+                digests.digest((1, identity(value)))
 
     def test_only_self_counts_by_identity(self):
         """The first argument named `self`, given by place or by name; no other."""
@@ -228,14 +347,37 @@ class TestIdentity:
         with pytest.raises(UnkeyableError):
             encode(object())
 
+    def test_a_bound_method_has_no_self_left(self):
+        """Its first argument is one like any other, and its owner is part of what it brings along."""
+
+        make = Keys(Client(0).fetch).make
+        assert make(("a b",), {}) == "a b"
+        with pytest.raises(TypeError, match="'what'"):
+            make((object(),), {})
+        one, two = (digests.digest(addresses.state(Client(key).fetch)) for key in (1, 2))
+        assert one != two
+
+    def test_a_decorated_method_has_self(self):
+        """A wrapper that takes anything is asked for what it wraps."""
+
+        def method(self, other):
+            """A method."""
+
+        @functools.wraps(method)
+        def wrapper(*args, **kwargs):
+            """What a decorator returns."""
+
+        assert Keys(wrapper).is_method
+
 
 PROGRAM = """
 import enum
-from codoperf_otel._cache import addresses, keys
+from codoperf_otel._cache import addresses, digests, encoding
 def f(x):
     if x in {"a", "b", "c", "d"}:
         return [lambda y: (y, 1.5, {"e", "f"}) for _ in range(3)]
-print(addresses.origin(f, None, None), addresses.digest(keys.encode([{"a", "b", 1}, {"k": 1.0, "l": None}])))
+arguments = encoding.encode([{"a", "b", 1}, {"k": 1.0, "l": None}])
+print(addresses.explain(addresses.Function(f, 'f')).scope, digests.digest(arguments))
 """
 
 
@@ -264,6 +406,11 @@ def make(source):
     return namespace["f"]
 
 
+def scope(func, names=None, version=None):
+    """What the entries of a function are filed under."""
+    return addresses.explain(addresses.Function(func, "f", names, version)).scope
+
+
 def test_origin_follows_the_code():
     """Another constant, name or inner function is another function; another line is not."""
     sources = [
@@ -278,19 +425,17 @@ def test_origin_follows_the_code():
         "def f(x): return x in {1, 2}",
         "def f(x): return x in {1, 3}",
     ]
-    origins = [addresses.origin(make(source), None, None) for source in sources]
+    origins = [scope(make(source)) for source in sources]
     assert len(set(origins)) == len(sources)
     assert None not in origins
-    assert origins == [addresses.origin(make("\n\n" + source), None, None) for source in sources]
+    assert origins == [scope(make("\n\n" + source)) for source in sources]
 
 
 def test_version_counts_instead_of_code():
     """With a version two codes share an origin; another version, prefix or name does not."""
     left, right = make("def f(x): return 1"), make("def f(x): return 2")
-    assert addresses.origin(left, None, "1") == addresses.origin(right, None, "1")
-    others = {
-        addresses.origin(left, prefix, version) for prefix in (None, "p") for version in (None, "1", "2")
-    }
+    assert scope(left, None, "1") == scope(right, None, "1")
+    others = {scope(left, prefix, version) for prefix in (None, "p") for version in (None, "1", "2")}
     assert len(others) == 6
 
 
@@ -304,14 +449,15 @@ def test_state_holds_defaults_and_closure():
         return inner
 
     assert addresses.state(factory(1)) == addresses.state(factory(1)) != addresses.state(factory(1.0))
-    with pytest.raises(addresses.NotPortableError):
+    with pytest.raises(digests.NotPortableError):
         addresses.state(factory(object()))
 
 
 def test_program_without_a_file_has_no_origin():
     """What a notebook or `python -c` defines stays in memory."""
     program = (
-        "from codoperf_otel._cache import addresses\ndef f(): pass\nprint(addresses.origin(f, None, None))"
+        "from codoperf_otel._cache.addresses import Function, explain\n"
+        "def f(): pass\nprint(explain(Function(f, 'f')).scope)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "None\n"

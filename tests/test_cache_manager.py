@@ -6,11 +6,15 @@ import asyncio
 import functools
 import gc
 import inspect
+import io
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import weakref
+from concurrent.futures import Future
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -68,15 +72,33 @@ class TestManager:
         manager.get("c")
         assert manager.get_stats() == {
             "memory_items": 2, "max_memory_items": 1000, "cache_dir": str(tmp_path / "cache"),
-            "disk_files": 1, "hits": 1, "misses": 1,
+            "disk_files": 2, "hits": 1, "misses": 1,
         }  # fmt: skip
 
     def test_value_survives_the_manager(self, manager):
-        """What JSON holds exactly is found by the next manager; the rest is not."""
+        """What can be written is found by the next manager; the rest is not."""
         manager.set("a", {"x": [1, None]})
         manager.set("b", (1,))
-        other = CacheManager(manager.cache_dir)
-        assert (other.get("a"), other.get("b", "absent")) == ({"x": [1, None]}, "absent")
+        manager.set("c", lambda: 1)
+        other = CacheManager(manager.cache_dir, name="test manager")
+        found = [other.get(key, "absent") for key in "abc"]
+        assert found == [{"x": [1, None]}, (1,), "absent"]
+
+    def test_names_do_not_share(self, tmp_path):
+        """Two managers in one folder never read each other's values, nor their functions'."""
+        for number, name in enumerate(("prices", "users")):
+            manager = CacheManager(tmp_path, name=name)
+            assert manager.get("42") is None
+            manager.set("42", number)
+            f = cached_function(cache_manager=manager, cache_key_prefix="apart", version="1")(named)
+            f(1)
+            assert f.cache_info().misses == 1
+
+    @pytest.mark.parametrize("value", [iter([]), threading.Lock()])
+    def test_value_that_is_used_once_only_is_refused(self, manager, value):
+        """Else the second `get` would return it used up."""
+        with pytest.raises(TypeError, match="once only"):
+            manager.set("k", value)
 
     def test_ttl(self, clock, tmp_path):
         """The given time, else the default; 0 keeps nothing and forgets the value before."""
@@ -110,21 +132,21 @@ class TestManager:
         assert (manager.get_stats()["memory_items"], manager.get_stats()["disk_files"]) == (0, 0)
         assert CacheManager(manager.cache_dir).get("a") is None
 
-    @pytest.mark.parametrize("value", [-1, "1", True, float("nan"), None])
+    @pytest.mark.parametrize("value", [-1, "1", True, float("nan"), None, 10**400])
     def test_invalid_ttl_is_named(self, manager, value):
         """Setting, value and what is allowed."""
-        with pytest.raises(ValueError, match=r"default_ttl=.*must be a number of seconds from 0 up"):
+        with pytest.raises(ValueError, match=r"default_ttl is .*: it must be a number of seconds from 0 up"):
             CacheManager(default_ttl=value)
         if value is not None:
-            with pytest.raises(ValueError, match=f"ttl={value!r}: must be"):
+            with pytest.raises(ValueError, match=f"^ttl is {value!r}: it must be"):
                 manager.set("k", 1, ttl=value)
-            with pytest.raises(ValueError, match=f"ttl={value!r}: must be"):
+            with pytest.raises(ValueError, match=f"^ttl is {value!r}: it must be"):
                 cached_function(ttl=value)
 
     @pytest.mark.parametrize("value", [0, -1, 1.5, "1", True, None])
     def test_invalid_limit_is_named(self, value):
         """Setting, value and what is allowed."""
-        with pytest.raises(ValueError, match=f"max_memory_items={value!r}: must be an integer above 0"):
+        with pytest.raises(ValueError, match=f"max_memory_items is {value!r}: it must be an integer above 0"):
             CacheManager(max_memory_items=value)
 
     def test_key_without_a_key(self, manager):
@@ -144,6 +166,20 @@ class TestManager:
         del other
         gc.collect()
         assert dead() is None
+
+    def test_look_ups_count_where_a_value_was_set_before_the_first(self):
+        """In a program whose first look-up finds what it has set, that look-up is a hit like any other."""
+        program = (
+            "from codoperf_otel import CacheManager\n"
+            "from codoperf_otel.testing import capture_telemetry\n"
+            "manager = CacheManager(disk=False)\n"
+            "manager.set('k', 1)\n"
+            "with capture_telemetry() as captured:\n"
+            "    manager.get('k')\n"
+            "    (point,) = captured.metrics['codoperf.cache.lookups'].points\n"
+            "assert point.value == 1, point"
+        )
+        subprocess.run([sys.executable, "-P", "-c", program], check=True)
 
     def test_global_manager_touches_nothing_before_its_use(self, tmp_path):
         """Importing, decorating, asking for statistics and looking up leave no folder; `set` makes it."""
@@ -250,6 +286,53 @@ class TestCachedFunction:
             with pytest.raises(TypeError, match=func.__name__):
                 cached_function(func)
 
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda: (n for n in range(3)), lambda: iter([1]), lambda: map(str, [1]), lambda: asyncio.sleep(0),
+            Future, lambda: io.StringIO("a"), tempfile.TemporaryFile, tempfile.NamedTemporaryFile,
+            threading.Lock, threading.RLock, threading.Semaphore, lambda: os.scandir("."),
+        ],
+    )  # fmt: skip
+    def test_result_that_is_used_once_only_is_refused(self, manager, make):
+        """At the first call already, by its name, and without a warning."""
+        made = []
+
+        @cached_function(cache_manager=manager, cache_key_prefix="fetch")
+        def f():
+            made.append(make())
+            return made[0]
+
+        with pytest.raises(TypeError, match=r"fetch\(\) cannot be cached: \w+ is .* used once only"):
+            f()
+        assert f.cache_info().currsize == 0
+        for close in {"close"} & set(dir(made[0])):
+            getattr(made[0], close)()
+
+    def test_mock_is_a_result(self, manager):
+        """An object that pretends to be everything is refused for nothing."""
+        f = cached_function(cache_manager=manager)(lambda: MagicMock())
+        assert f() is f()
+
+    def test_chosen_key(self, manager):
+        """What `key` returns counts in place of the arguments, for methods and coroutine functions too."""
+
+        class Client:
+            @cached_function(cache_manager=manager, key=lambda self, query, **_: query.lower())
+            def search(self, query, tries=1):
+                return [query]
+
+        @cached_function(cache_manager=manager, key=lambda options: sorted(options.items()))
+        async def ask(options):
+            return options
+
+        assert Client().search("A") is Client().search("a", tries=2)
+        assert asyncio.run(ask({"a": 1, "b": 2})) is asyncio.run(ask({"b": 2, "a": 1}))
+        with pytest.raises(TypeError, match="what key= returned"):
+            cached_function(key=lambda: object())(lambda: 1)()
+        with pytest.raises(TypeError, match="key is 'query': it must be a function"):
+            cached_function(key="query")
+
     def test_methods(self, manager):
         """Plain methods count their object's identity, the other kinds what they are given."""
 
@@ -331,7 +414,7 @@ class TestCachedFunction:
         assert f.cache_info() == (3, 3, 2, 2)
 
     def test_counts_are_exact_under_threads(self, tmp_path, telemetry):
-        """Hits and misses add up to the calls, in the wrapper and in telemetry, under agents too."""
+        """Hits, misses and waiters add up to the calls, and are telemetry's, under agents too."""
         manager = CacheManager(tmp_path, max_memory_items=50)
         f = cached_function(cache_manager=manager, cache_key_prefix="exact")(lambda x: (x,))
         threads, calls = 8, 3000
@@ -347,10 +430,11 @@ class TestCachedFunction:
         for thread in running:
             thread.join()
         info = f.cache_info()
-        assert info.hits + info.misses == threads * calls
         assert info.currsize == 50
         counted = telemetry.values(names.CACHE_LOOKUPS)
         mine = {key: n for key, n in counted.items() if (names.CACHE_NAME, "exact") in key}
+        coalesced = sum(n for key, n in mine.items() if (names.CACHE_RESULT, "coalesced") in key)
+        assert info.hits + info.misses + coalesced == threads * calls
         assert sum(n for key, n in mine.items() if (names.CACHE_RESULT, "hit") in key) == info.hits
         assert sum(n for key, n in mine.items() if (names.CACHE_RESULT, "miss") in key) == info.misses
         for number in range(2):
@@ -419,14 +503,14 @@ print(f(20, y=[2]), f.cache_info()[:2])
 class TestProcesses:
     """What one program leaves to the next."""
 
-    def run(self, tmp_path, name="program", result="[x]", options=""):
-        """Run a program on the common folder and give what it printed."""
+    def run(self, tmp_path, name="program", result="[x]", options="", warnings=0):
+        """Run a program on the common folder and return what it printed."""
         path = tmp_path / f"{name}.py"
         path.write_text(PROGRAM.format(result=result, options=options))
         done = subprocess.run(
             [sys.executable, "-W", "error", path, tmp_path / "cache"], capture_output=True, text=True
         )
-        assert not done.stderr
+        assert done.stderr.count("\n") == warnings, done.stderr
         return done.stdout.split("\n")[:-1]
 
     def test_second_run_finds_the_result(self, tmp_path):
@@ -451,10 +535,10 @@ class TestProcesses:
         assert self.run(tmp_path, result="[x, 1]", options=", version='1'") == ["[20] (1, 0)"]
         assert self.run(tmp_path, options=", version='2'")[0] == "computed"
 
-    def test_inexact_result_stays_in_memory(self, tmp_path):
-        """What JSON would change is computed by each process."""
+    def test_unwritable_result_stays_in_memory(self, tmp_path):
+        """What cannot be written is computed by each process."""
         for _ in range(2):
-            assert self.run(tmp_path, result="(x,)")[0] == "computed"
+            assert self.run(tmp_path, result="(lambda: x)", warnings=1)[0] == "computed"
 
 
 def test_closures_do_not_share(manager):
@@ -504,22 +588,22 @@ class TestTelemetry:
             assert self.points(telemetry, names.CACHE_LOOKUPS, name) == {("miss",): 1, ("hit", "memory"): 1}
 
     def test_loads_and_saved_time(self, telemetry, manager, monkeypatch):
-        """Each load is measured, failed ones with their error; each hit saves what the load took."""
-        ticks = iter(range(100))
-        monkeypatch.setattr("codoperf_otel._cache.functions.perf_counter", lambda: float(next(ticks)))
+        """Each load is measured, failed ones with their error; each hit saves what the load took, exactly."""
+        ticks = iter(range(0, 10**10, 10**8))
+        monkeypatch.setattr("codoperf_otel._cache.loads.perf_counter_ns", lambda: next(ticks))
 
         @cached_function(cache_manager=manager, cache_key_prefix="loads")
         def f(x):
             return 1 / x
 
         with agent("planner"):
-            f(1), f(1), f(1)
+            f(1), f(1), f(1), f(1)
         f(1)
         with pytest.raises(ZeroDivisionError):
             f(0)
         loads = self.points(telemetry, names.CACHE_LOAD_DURATION, "loads")
         assert loads == {("planner",): 1, ("ZeroDivisionError",): 1}
-        assert self.points(telemetry, names.CACHE_SAVED_TIME, "loads") == {("planner",): 2.0, (): 1.0}
+        assert self.points(telemetry, names.CACHE_SAVED_TIME, "loads") == {("planner",): 0.3, (): 0.1}
 
     def test_saved_time_survives_on_disk(self, telemetry, tmp_path):
         """A hit on disk saves what the load took in the process that made it."""
@@ -552,7 +636,7 @@ class TestTelemetry:
         managers = [CacheManager(tmp_path / n, max_memory_items=10, name="entries") for n in "ab"]
         for one in managers:
             one.set("k", 1)
-            one.set("l", (1,))
+            one.set("l", lambda: 1)
             one.get("k")
         f = cached_function(cache_manager=managers[0], cache_key_prefix="entries of f")(named)
         f(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sqlite3
 import stat
 import subprocess
@@ -12,13 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from codoperf_otel._cache import clocks, codec, sqlite
-from codoperf_otel._cache.disk import FILE, Disk
+from codoperf_otel._cache import clocks, sqlite
+from codoperf_otel._cache.codec import Codecs
+from codoperf_otel._cache.database import FILE
+from codoperf_otel._cache.disk import Disk, Limits
 from codoperf_otel._cache.memory import Memory
-from codoperf_otel._cache.scope import Scope
+from codoperf_otel._cache.namespace import Namespace
+from codoperf_otel._cache.redis import Redis, Server
 from codoperf_otel._cache.tiers import Item
 from codoperf_otel.cache_manager import CacheManager
 
@@ -56,75 +58,89 @@ def evicted():
     return []
 
 
-@pytest.fixture(params=["memory", "disk"])
+def disk_in(folder, on_evict=lambda *_: None, *, size=1 << 30, age=1e9, serializer=None):
+    """A disk tier of a folder."""
+    return Disk(lambda: folder, on_evict, Limits(size, age), serializer)
+
+
+def redis_tier(server, on_evict):
+    """A Redis tier of a real server, under keys of its own."""
+    return Redis(Server(server.url, 5.0, os.urandom(4).hex()), on_evict, Codecs(), b"secret")
+
+
+@pytest.fixture(params=["memory", "disk", "redis"])
 def tier(request, tmp_path, time, evicted):
     """Each tier in turn."""
 
-    def on_evict(scope, reason, number):
+    def on_evict(namespace, reason, number):
         evicted.extend([reason] * number)
 
-    return Memory(100, on_evict) if request.param == "memory" else Disk(lambda: tmp_path, on_evict)
+    if request.param == "memory":
+        return Memory(100, on_evict)
+    if request.param == "disk":
+        return disk_in(tmp_path, on_evict)
+    return redis_tier(request.getfixturevalue("valkey"), on_evict)
 
 
 @pytest.fixture
-def scope():
+def namespace():
     """A cache with a place on disk."""
-    return Scope("one", lambda: "origin of one")
+    return Namespace("one", lambda: "origin of one")
 
 
 class TestEveryTier:
     """The contract of `Tier`."""
 
-    def test_gives_back_what_was_put(self, tier, scope):
+    def test_gives_back_what_was_put(self, tier, namespace):
         """Value, time left and load time come back; None is a value like any other."""
         for value in (None, 0, "", [1, {"a": None}], "ä\0"):
-            tier.put(scope.place("k"), Item(value, 10.0, 0.5))
-            found = tier.get(scope.place("k"))
+            tier.put(namespace.location("k"), Item(value, 10.0, 0.5))
+            found = tier.get(namespace.location("k"))
             assert (found.value, found.load) == (value, 0.5)
             assert found.ttl == pytest.approx(10.0)
 
-    def test_knows_nothing_else(self, tier, scope):
-        """Another key, or the same key in another scope, holds nothing."""
-        tier.put(scope.place("k"), Item(1, 10.0, None))
-        assert tier.get(scope.place("other")) is None
-        assert tier.get(Scope("two", lambda: "origin of two").place("k")) is None
+    def test_knows_nothing_else(self, tier, namespace):
+        """Another key, or the same key in another namespace, holds nothing."""
+        tier.put(namespace.location("k"), Item(1, 10.0, None))
+        assert tier.get(namespace.location("other")) is None
+        assert tier.get(Namespace("two", lambda: "origin of two").location("k")) is None
 
-    def test_replaces(self, tier, scope):
+    def test_replaces(self, tier, namespace):
         """A second value takes the place of the first."""
         for value in (1, 2):
-            tier.put(scope.place("k"), Item(value, 10.0, None))
-        assert tier.get(scope.place("k")).value == 2
-        assert tier.count() == tier.count(scope) == 1
+            tier.put(namespace.location("k"), Item(value, 10.0, None))
+        assert tier.get(namespace.location("k")).value == 2
+        assert tier.count() == tier.count(namespace) == 1
 
-    def test_expires(self, tier, scope, time, evicted):
+    def test_expires(self, tier, namespace, time, evicted):
         """An item is there until its time is over, with ever less of it left, and then it is evicted."""
-        tier.put(scope.place("k"), Item(1, 10.0, None))
+        tier.put(namespace.location("k"), Item(1, 10.0, None))
         time.advance(9.5)
-        assert tier.get(scope.place("k")).ttl == pytest.approx(0.5)
+        assert tier.get(namespace.location("k")).ttl == pytest.approx(0.5)
         time.advance(0.5)
-        assert tier.get(scope.place("k")) is None
+        assert tier.get(namespace.location("k")) is None
         assert (tier.count(), evicted) == (0, ["expired"])
 
-    def test_removes_and_clears(self, tier, scope):
-        """One item, one scope's or all items can be forgotten."""
-        two = Scope("two", lambda: "origin of two")
-        for place in (scope.place("a"), scope.place("b"), two.place("a")):
-            tier.put(place, Item(1, 10.0, None))
-        tier.remove(scope.place("a"))
-        assert (tier.count(scope), tier.count(two), tier.count()) == (1, 1, 2)
-        tier.clear(scope)
-        assert (tier.count(scope), tier.count(two)) == (0, 1)
+    def test_removes_and_clears(self, tier, namespace):
+        """One item, one namespace's or all items can be forgotten."""
+        two = Namespace("two", lambda: "origin of two")
+        for location in (namespace.location("a"), namespace.location("b"), two.location("a")):
+            tier.put(location, Item(1, 10.0, None))
+        tier.remove(namespace.location("a"))
+        assert (tier.count(namespace), tier.count(two), tier.count()) == (1, 1, 2)
+        tier.clear(namespace)
+        assert (tier.count(namespace), tier.count(two)) == (0, 1)
         tier.clear()
         assert tier.count() == 0
 
-    def test_serves_many_threads(self, tier, scope):
+    def test_serves_many_threads(self, tier, namespace):
         """Threads that write and read the same keys see whole values only."""
 
         def work(number):
             for step in range(50):
-                place = scope.place(f"k{step % 5}")
-                tier.put(place, Item([number, number], 10.0, None))
-                found = tier.get(place)
+                location = namespace.location(f"k{step % 5}")
+                tier.put(location, Item([number, number], 10.0, None))
+                found = tier.get(location)
                 assert found is not None
                 assert found.value[0] == found.value[1]
 
@@ -133,7 +149,7 @@ class TestEveryTier:
         assert tier.count() == 5
 
 
-def no_evictions(scope, reason, number):
+def no_evictions(namespace, reason, number):
     """An `on_evict` that must not be called."""
     raise AssertionError(reason)
 
@@ -141,177 +157,186 @@ def no_evictions(scope, reason, number):
 class TestMemory:
     """Order of use and the limit."""
 
-    def test_least_recently_used_goes_first(self, scope, evicted, time):
+    def test_least_recently_used_goes_first(self, namespace, evicted, time):
         """A hit that only stands in the log counts as a use."""
-        memory = Memory(2, lambda scope, reason, number: evicted.append(reason))
+        memory = Memory(2, lambda namespace, reason, number: evicted.append(reason))
         for key in "ab":
-            memory.put(scope.place(key), Item(key, 10.0, None))
-        memory.hit(scope.entries["a"], None)
-        memory.put(scope.place("c"), Item("c", 10.0, None))
-        assert (sorted(scope.entries), evicted) == (["a", "c"], ["size"])
+            memory.put(namespace.location(key), Item(key, 10.0, None))
+        memory.hit(namespace.entries["a"], None)
+        memory.put(namespace.location("c"), Item("c", 10.0, None))
+        assert (sorted(namespace.entries), evicted) == (["a", "c"], ["size"])
 
-    def test_log_is_bounded(self, scope):
+    def test_log_is_bounded(self, namespace):
         """However many hits there are, few are kept unfolded."""
         memory = Memory(2, no_evictions)
-        memory.put(scope.place("a"), Item(1, 10.0, None))
+        memory.put(namespace.location("a"), Item(1, 10.0, None))
         for _ in range(1000):
-            memory.hit(scope.entries["a"], "agent")
+            memory.hit(namespace.entries["a"], "agent")
         assert len(memory.log) < 256
         memory.fold()
-        assert scope.hits == 1000
+        assert namespace.hits == 1000
 
 
 class TestDisk:
     """Clocks, foreign files, permissions, several processes."""
 
     @pytest.mark.parametrize("back", [1, 40, 1000])
-    def test_clock_set_back_prolongs_nothing(self, tmp_path, scope, time, back):
+    def test_clock_set_back_prolongs_nothing(self, tmp_path, namespace, time, back):
         """In the same boot an entry ends after its TTL, wherever the wall clock was set."""
-        disk = Disk(lambda: tmp_path, lambda *_: None)
-        disk.put(scope.place("k"), Item(1, 100.0, None))
+        disk = disk_in(tmp_path, lambda *_: None)
+        disk.put(namespace.location("k"), Item(1, 100.0, None))
         time.advance(50)
         time.wall -= back
         time.advance(50)
-        assert disk.get(scope.place("k")) is None
+        assert disk.get(namespace.location("k")) is None
 
-    def test_entry_from_the_future_is_expired(self, tmp_path, scope, time):
+    def test_entry_from_the_future_is_expired(self, tmp_path, namespace, time):
         """After a reboot with an earlier wall clock nothing is believed that was made later."""
-        Disk(lambda: tmp_path, no_evictions).put(scope.place("k"), Item(1, 100.0, None))
+        disk_in(tmp_path, no_evictions).put(namespace.location("k"), Item(1, 100.0, None))
         time.reboot()
         time.wall -= 1
         reasons = []
-        assert Disk(lambda: tmp_path, lambda _, why, n: reasons.append(why)).get(scope.place("k")) is None
+        assert disk_in(tmp_path, lambda _, why, n: reasons.append(why)).get(namespace.location("k")) is None
         assert reasons == ["expired"]
 
-    def test_entry_survives_a_reboot(self, tmp_path, scope, time):
+    def test_entry_survives_a_reboot(self, tmp_path, namespace, time):
         """Another run of the monotonic clock does not matter."""
-        Disk(lambda: tmp_path, no_evictions).put(scope.place("k"), Item(1, 100.0, None))
+        disk_in(tmp_path, no_evictions).put(namespace.location("k"), Item(1, 100.0, None))
         time.advance(40)
         time.reboot()
-        assert Disk(lambda: tmp_path, no_evictions).get(scope.place("k")).ttl == pytest.approx(60)
+        assert disk_in(tmp_path, no_evictions).get(namespace.location("k")).ttl == pytest.approx(60)
 
-    def test_expired_rows_are_purged(self, tmp_path, scope, time):
+    def test_expired_rows_are_purged(self, tmp_path, namespace, time):
         """Entries that nobody asks for again leave the file."""
         reasons = []
-        first = Disk(lambda: tmp_path, no_evictions)
+        first = disk_in(tmp_path, no_evictions)
         for number in range(20):
-            first.put(scope.place(f"k{number}"), Item(1, 10.0, None))
+            first.put(namespace.location(f"k{number}"), Item(1, 10.0, None))
         time.advance(11)
-        second = Disk(lambda: tmp_path, lambda scope, why, n: reasons.append((scope, why, n)))
-        second.put(scope.place("new"), Item(1, 10.0, None))
+        second = disk_in(tmp_path, lambda namespace, why, n: reasons.append((namespace, why, n)))
+        second.put(namespace.location("new"), Item(1, 10.0, None))
         assert (second.count(), reasons) == (1, [(None, "expired", 20)])
 
-    def test_purge_spares_what_another_process_just_wrote(self, tmp_path, scope, time):
+    def test_purge_spares_what_another_process_just_wrote(self, tmp_path, namespace, time):
         """A row made a moment after the purge read its clock stays."""
-        Disk(lambda: tmp_path, no_evictions).put(scope.place("theirs"), Item(1, 10.0, None))
+        disk_in(tmp_path, no_evictions).put(namespace.location("theirs"), Item(1, 10.0, None))
         time.wall -= 0.001
-        disk = Disk(lambda: tmp_path, no_evictions)
-        disk.put(scope.place("ours"), Item(1, 10.0, None))
+        disk = disk_in(tmp_path, no_evictions)
+        disk.put(namespace.location("ours"), Item(1, 10.0, None))
         assert disk.count() == 2
 
-    def test_slower_process_spares_what_is_there(self, tmp_path, scope):
+    def test_slower_process_spares_what_is_there(self, tmp_path, namespace):
         """Who finds the schema made once it has the file's lock leaves the rows."""
-        disk = Disk(lambda: tmp_path, no_evictions)
-        disk.put(scope.place("k"), Item(1, 10.0, None))
-        sqlite._make_schema(disk._connection)
+        disk = disk_in(tmp_path, no_evictions)
+        disk.put(namespace.location("k"), Item(1, 10.0, None))
+        sqlite.make_schema(disk._database._connection)
         assert disk.count() == 1
 
-    def test_inexact_value_leaves_nothing_stale(self, tmp_path, scope):
-        """A value that stays in memory takes away the row of the value before it."""
-        disk = Disk(lambda: tmp_path, no_evictions)
-        disk.put(scope.place("k"), Item(1, 10.0, None))
-        disk.put(scope.place("k"), Item((1,), 10.0, None))
-        assert disk.count() == 0
+    def test_unwritable_value_leaves_nothing_stale(self, tmp_path, namespace, caplog):
+        """A value that stays in memory takes away the row of the value before it; one warning says so."""
+        disk = disk_in(tmp_path, no_evictions)
+        disk.put(namespace.location("k"), Item(1, 10.0, None))
+        for _ in range(2):
+            disk.put(namespace.location("k"), Item(lambda: 1, 10.0, None))
+            assert disk.count() == 0
+        (record,) = caplog.records
+        assert "cache one: a value of type function stays in memory only" in record.getMessage()
 
-    def test_undecodable_row_is_invalid(self, tmp_path, scope):
+    def test_undecodable_row_is_invalid(self, tmp_path, namespace):
         """A row whose value or codec cannot be read is dropped and counted."""
         reasons = []
-        disk = Disk(lambda: tmp_path, lambda _, why, n: reasons.append(why))
-        for column in ("value = x'7b'", "codec = 'pickle'", "created = 'x'"):
-            disk.put(scope.place("k"), Item(1, 10.0, None))
+        disk = disk_in(tmp_path, lambda _, why, n: reasons.append(why))
+        columns = (
+            "record = x'7b'", "record = 'text'", "record = x''", "record = zeroblob(500)", "record = 1",
+            "record = record || x'00'", "record = substr(record, 2)", "record = CAST(x'ff' AS TEXT)",
+        )  # fmt: skip
+        for column in columns:
+            disk.put(namespace.location("k"), Item(1, 10.0, None))
             with sqlite3.connect(tmp_path / FILE) as db:
                 db.execute(f"UPDATE entries SET {column}")
             db.close()
-            assert disk.get(scope.place("k")) is None
-        assert (reasons, disk.count()) == (["invalid"] * 3, 0)
+            assert disk.get(namespace.location("k")) is None
+        assert (reasons, disk.count()) == (["invalid"] * len(columns), 0)
 
     @pytest.mark.parametrize("damage", ["garbage", "half", "other table"])
-    def test_corrupted_file_is_built_anew(self, tmp_path, scope, caplog, damage):
+    def test_corrupted_file_is_rebuilt(self, tmp_path, namespace, caplog, damage):
         """One warning, and the tier works again."""
-        first = Disk(lambda: tmp_path, no_evictions)
+        first = disk_in(tmp_path, no_evictions)
         for number in range(200):
-            first.put(scope.place(f"k{number}"), Item("x" * 100, 10.0, None))
-        first._close()
+            first.put(namespace.location(f"k{number}"), Item("x" * 100, 10.0, None))
+        first._database.close()
         _damage(tmp_path / FILE, damage)
-        disk = Disk(lambda: tmp_path, no_evictions)
+        disk = disk_in(tmp_path, no_evictions)
         for number in range(200):
-            disk.get(scope.place(f"k{number}"))
-            disk.put(scope.place(f"k{number}"), Item("y", 10.0, None))
-        assert disk.get(scope.place("k7")).value == "y"
+            disk.get(namespace.location(f"k{number}"))
+            disk.put(namespace.location(f"k{number}"), Item("y", 10.0, None))
+        assert disk.get(namespace.location("k7")).value == "y"
         assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
-    def test_other_schema_version_is_emptied(self, tmp_path, scope, caplog):
-        """A file of another release is taken over without a word."""
-        first = Disk(lambda: tmp_path, no_evictions)
-        first.put(scope.place("k"), Item(1, 10.0, None))
-        first._close()
+    def test_other_schema_version_is_emptied(self, tmp_path, namespace, caplog):
+        """A file of another release is taken over without a word; its entries count as invalid."""
+        first = disk_in(tmp_path, no_evictions)
+        first.put(namespace.location("k"), Item(1, 10.0, None))
+        first._database.close()
         db = sqlite3.connect(tmp_path / FILE)
         db.execute("PRAGMA user_version = 99")
         db.close()
-        disk = Disk(lambda: tmp_path, no_evictions)
-        assert disk.get(scope.place("k")) is None
-        disk.put(scope.place("k"), Item(2, 10.0, None))
-        assert disk.get(scope.place("k")).value == 2
+        reasons = []
+        disk = disk_in(tmp_path, lambda *evicted: reasons.append(evicted))
+        assert disk.get(namespace.location("k")) is None
+        disk.put(namespace.location("k"), Item(2, 10.0, None))
+        assert disk.get(namespace.location("k")).value == 2
+        assert reasons == [(None, "invalid", 1)]
         assert not caplog.records
 
-    def test_folder_and_files_are_the_users_alone(self, tmp_path, scope):
+    def test_folder_and_files_are_the_users_alone(self, tmp_path, namespace):
         """The folder is 0700 and its files 0600, also where one was there before."""
         folder = tmp_path / "new"
-        Disk(lambda: folder, no_evictions).put(scope.place("k"), Item(1, 10.0, None))
+        disk_in(folder, no_evictions).put(namespace.location("k"), Item(1, 10.0, None))
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
         (folder / FILE).chmod(0o644)
-        assert Disk(lambda: folder, no_evictions).get(scope.place("k")).value == 1
+        assert disk_in(folder, no_evictions).get(namespace.location("k")).value == 1
         assert stat.S_IMODE((folder / FILE).stat().st_mode) == 0o600
 
     @pytest.mark.parametrize("mode", [0o770, 0o707, 0o777])
-    def test_folder_that_others_may_write_is_not_used(self, tmp_path, scope, caplog, mode):
+    def test_folder_that_others_may_write_is_not_used(self, tmp_path, namespace, caplog, mode):
         """One warning, and nothing is written there."""
         tmp_path.chmod(mode)
-        _assert_off(Disk(lambda: tmp_path, no_evictions), scope, caplog)
+        _assert_off(disk_in(tmp_path, no_evictions), namespace, caplog)
         assert not list(tmp_path.iterdir())
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
-    def test_folder_of_another_user_is_not_used(self, tmp_path, scope, caplog):
+    def test_folder_of_another_user_is_not_used(self, tmp_path, namespace, caplog):
         """One warning, and nothing is written there."""
         os.chown(tmp_path, 12345, 12345)
-        _assert_off(Disk(lambda: tmp_path, no_evictions), scope, caplog)
+        _assert_off(disk_in(tmp_path, no_evictions), namespace, caplog)
 
-    def test_link_is_not_followed(self, tmp_path, scope, caplog):
+    def test_link_is_not_followed(self, tmp_path, namespace, caplog):
         """A file that is a symbolic link is not used."""
         (tmp_path / FILE).symlink_to(tmp_path / "elsewhere")
-        _assert_off(Disk(lambda: tmp_path, no_evictions), scope, caplog)
+        _assert_off(disk_in(tmp_path, no_evictions), namespace, caplog)
 
-    def test_folder_that_cannot_be_made_turns_the_tier_off(self, tmp_path, scope, caplog):
+    def test_folder_that_cannot_be_made_turns_the_tier_off(self, tmp_path, namespace, caplog):
         """One warning, however often it is used."""
         (tmp_path / "file").touch()
-        _assert_off(Disk(lambda: tmp_path / "file" / "folder", no_evictions), scope, caplog)
+        _assert_off(disk_in(tmp_path / "file" / "folder", no_evictions), namespace, caplog)
 
-    def test_full_disk_turns_the_tier_off(self, tmp_path, scope, caplog):
+    def test_full_disk_turns_the_tier_off(self, tmp_path, namespace, caplog):
         """One warning; SQLite's page limit stands for the full disk."""
-        disk = Disk(lambda: tmp_path, no_evictions)
-        disk.put(scope.place("small"), Item(1, 10.0, None))
-        disk._connection.execute("PRAGMA max_page_count = 1")
-        disk.put(scope.place("big"), Item("x" * 100_000, 10.0, None))
-        _assert_off(disk, scope, caplog)
+        disk = disk_in(tmp_path, no_evictions)
+        disk.put(namespace.location("small"), Item(1, 10.0, None))
+        disk._database._connection.execute("PRAGMA max_page_count = 1")
+        disk.put(namespace.location("big"), Item("x" * 100_000, 10.0, None))
+        _assert_off(disk, namespace, caplog)
 
-    def test_read_only_file_turns_the_tier_off(self, tmp_path, scope, caplog):
+    def test_read_only_file_turns_the_tier_off(self, tmp_path, namespace, caplog):
         """One warning."""
-        disk = Disk(lambda: tmp_path, no_evictions)
-        disk.put(scope.place("small"), Item(1, 10.0, None))
-        disk._connection.execute("PRAGMA query_only = 1")
-        disk.put(scope.place("k"), Item(1, 10.0, None))
-        _assert_off(disk, scope, caplog)
+        disk = disk_in(tmp_path, no_evictions)
+        disk.put(namespace.location("small"), Item(1, 10.0, None))
+        disk._database._connection.execute("PRAGMA query_only = 1")
+        disk.put(namespace.location("k"), Item(1, 10.0, None))
+        _assert_off(disk, namespace, caplog)
 
     def test_processes_write_at_once(self, tmp_path):
         """Four programs that begin on the same new folder lose no entry and log nothing."""
@@ -347,11 +372,57 @@ class TestDisk:
         other = CacheManager(tmp_path)
         assert [other.get(key) for key in ("before", "child", "parent")] == [1, 2, 3]
 
+    def test_without_sqlite_entries_stay_in_memory(self, tmp_path):
+        """Some Pythons are built without it: one warning, and the cache goes on."""
+        program = (
+            "import sys; sys.modules['sqlite3'] = None\n"
+            "from codoperf_otel.cache_manager import CacheManager\n"
+            "manager = CacheManager(sys.argv[1]); manager.set('key', 1); print(manager.get('key'))"
+        )
+        done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True)
+        assert done.stdout == "1\n"
+        assert "entries stay in memory: import of sqlite3 halted" in done.stderr
+        assert done.stderr.count("\n") == 1
+
+    def test_entries_stay_when_telemetry_is_sent_after_the_connection_was_closed(self, tmp_path):
+        """At the end of a program connections are closed before `configure()` has its entries counted."""
+        program = (
+            "import sys, codoperf_otel\n"
+            "codoperf_otel.configure(file=sys.argv[1])\n"
+            "from codoperf_otel import CacheManager, cached_function\n"
+            "@cached_function(cache_manager=CacheManager(sys.argv[2], name='kept'))\n"
+            "def double(number): print('computes'); return 2 * number\n"
+            "double(1), double(2)"
+        )
+        script = tmp_path / "program.py"
+        script.write_text(program)
+        command = [sys.executable, "-W", "error", script, tmp_path / "out", tmp_path / "cache"]
+        runs = [subprocess.run(command, capture_output=True, text=True, timeout=60) for _ in range(2)]
+        assert [(run.stdout, run.stderr) for run in runs] == [("computes\ncomputes\n", ""), ("", "")]
+
+    @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="needs POSIX signals")
+    def test_a_time_out_reaches_the_program(self, tmp_path, monkeypatch):
+        """What a signal handler raises while the file is read is no failure of the file."""
+
+        def time_out(*_):
+            raise TimeoutError
+
+        manager = CacheManager(tmp_path)
+        manager.set("key", 1)
+        before = signal.signal(signal.SIGUSR1, time_out)
+        try:
+            with pytest.raises(TimeoutError):
+                manager._store.behind[0]._database.run(lambda _: os.kill(os.getpid(), signal.SIGUSR1), None)
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+        assert CacheManager(tmp_path).get("key") == 1
+        assert manager._store.behind[0]._database._off_until < 0
+
     def test_keys_do_not_reach_the_disk(self, tmp_path):
         """Neither key nor argument can be read in the files."""
         manager = CacheManager(tmp_path)
         manager.set("a secret key", 1)
-        manager._store.disk._close()
+        manager._store.behind[0]._database.close()
         assert b"secret" not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
 
 
@@ -366,51 +437,9 @@ def _damage(path: Path, how: str) -> None:
         db.close()
 
 
-def _assert_off(disk, scope, caplog):
+def _assert_off(disk, namespace, caplog):
     for _ in range(3):
-        disk.put(scope.place("k"), Item(1, 10.0, None))
-        assert disk.get(scope.place("k")) is None
+        disk.put(namespace.location("k"), Item(1, 10.0, None))
+        assert disk.get(namespace.location("k")) is None
         disk.clear()
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
-
-
-exact = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-)
-
-
-@given(exact)
-def test_codec_gives_back_value_and_types(value):
-    """What is encoded comes back as it was, down to the types."""
-    data = codec.encode(value)
-    assert data is not None
-    assert repr(codec.decode(data)) == repr(value)
-
-
-def cycle():
-    """A list that holds itself."""
-    value = []
-    value.append(value)
-    return value
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        (1,),
-        {1: 2},
-        float("nan"),
-        float("inf"),
-        {1},
-        b"x",
-        object(),
-        "\ud83d\ude00",
-        pytest.param(10**5000, id="huge"),
-        cycle(),
-        1j,
-    ],
-)
-def test_codec_refuses_what_json_changes(value):
-    """A value that would come back different is not encoded."""
-    assert codec.encode([value]) is None

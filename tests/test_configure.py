@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 import threading
@@ -15,7 +16,10 @@ import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from codoperf_otel.sdk.settings import Arguments, Console, File, Otlp, resolve
+from codoperf_otel._environment_variables import check_all
+from codoperf_otel.sdk.errors import Destination
+from codoperf_otel.sdk.outputs import Console, File, Otlp
+from codoperf_otel.sdk.settings import Arguments, resolve
 
 TAKES_READERS = tuple(map(int, version("opentelemetry-sdk").split(".")[:2])) >= (1, 43)
 
@@ -142,7 +146,14 @@ def test_nothing_set_is_otlp_to_the_local_collector():
         ),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}, "http/protobuf", "http://c:4318/v1/traces"),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318/"}, "http/protobuf", "http://c:4318/v1/traces"),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "https://c/otlp"}, "grpc", "https://c/otlp"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "https://c/otlp"}, "http/protobuf", "https://c/otlp/v1/traces"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "https://c/"}, "grpc", "https://c/"),
+        (
+            {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "https://c/v1/traces"},
+            "http/protobuf",
+            "https://c/v1/traces",
+        ),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "https://c/o?k=v"}, "http/protobuf", "https://c/o/v1/traces?k=v"),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "c:4317"}, "grpc", "c:4317"),
         ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://c:4318/mine"}, "http/protobuf", "http://c:4318/mine"),
         (
@@ -208,6 +219,7 @@ def test_none_switches_a_signal_off():
         ),
         ({"endpoint": "ftp://c"}, {}, "endpoint is 'ftp://c': it must be an http:// or https://"),
         ({"endpoint": "http://c:port"}, {}, "endpoint is 'http://c:port': it must be an http:// or https://"),
+        ({"endpoint": "http://c:65536"}, {}, "URL whose port is a number up to 65535"),
         ({"endpoint": "http://"}, {}, "endpoint is 'http://': it must be an http:// or https://"),
         ({"endpoint": ""}, {}, "endpoint is '': it must be an http:// or https://"),
         ({}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "c:1", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, "'c:1'"),
@@ -228,9 +240,37 @@ def test_none_switches_a_signal_off():
             {"OTEL_METRIC_EXPORT_INTERVAL": "soon"},
             "OTEL_METRIC_EXPORT_INTERVAL is 'soon': it must be a nu",
         ),
-        ({}, {"OTEL_BSP_MAX_QUEUE_SIZE": "0"}, "OTEL_BSP_MAX_QUEUE_SIZE is '0': it must be a number above 0"),
+        ({}, {"OTEL_BSP_MAX_QUEUE_SIZE": "0"}, "OTEL_BSP_MAX_QUEUE_SIZE is '0': it must be a whole number"),
+        ({}, {"OTEL_BSP_SCHEDULE_DELAY": "1.5"}, "it must be a whole number above 0"),
+        ({}, {"OTEL_BLRP_EXPORT_TIMEOUT": "-1"}, "OTEL_BLRP_EXPORT_TIMEOUT is '-1'"),
+        (
+            {},
+            {"OTEL_BSP_MAX_QUEUE_SIZE": "100"},
+            "OTEL_BSP_MAX_QUEUE_SIZE is '100': it must be at least OTEL_BSP_MAX_EXPORT_BATCH_SIZE, whi",
+        ),
+        (
+            {},
+            {"OTEL_BLRP_MAX_EXPORT_BATCH_SIZE": "4000"},
+            "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE is '4000': it must be at most OTEL_BLRP_MAX_QUEUE_SIZE, which",
+        ),
+        (
+            {"endpoint": "https://c/otlp/v1/traces"},
+            {},
+            "it must be the address without '/v1/traces', which is added for each signal",
+        ),
+        (
+            {"endpoint": "https://c:4318"},
+            {"OTEL_EXPORTER_OTLP_HEADERS": "a=1,my secret"},
+            "OTEL_EXPORTER_OTLP_HEADERS is '***': it must be name=value",
+        ),
+        ({"endpoint": "http://c:4318?api-key=secret"}, {}, "because api-key of its query goes along"),
         ({"shutdown_timeout": 0}, {}, "shutdown_timeout is 0: it must be a number of seconds above 0"),
         ({"shutdown_timeout": float("nan")}, {}, "shutdown_timeout is nan"),
+        ({"event_loop": 0}, {}, "event_loop is 0: it must be a number of seconds above 0"),
+        ({"event_loop": "fast"}, {}, "event_loop is 'fast'"),
+        ({"event_loop": True}, {}, "event_loop is True"),
+        ({"event_loop": 1e300}, {}, "event_loop is 1e+300"),
+        ({"shutdown_timeout": 10**400}, {}, "shutdown_timeout is 1000"),
         (
             {"metric_export_interval": "1"},
             {},
@@ -242,10 +282,16 @@ def test_none_switches_a_signal_off():
         (
             {"endpoint": "http://c:4318"},
             {"OTEL_EXPORTER_OTLP_HEADERS": "api-key=x"},
-            "because OTEL_EXPORTER_OTLP_HEADERS goes along",
+            "because api-key of OTEL_EXPORTER_OTLP_HEADERS goes along",
         ),
         ({"endpoint": "http://me:secret@c:4318"}, {}, "because a password goes along"),
         ({"endpoint": "https://me:secret@c:4317"}, {}, "without user and password over gRPC"),
+        ({"endpoint": "me:secret@c:4317"}, {}, "endpoint is '***@c:4317': it must be an http:// or https://"),
+        (
+            {"endpoint": "ftp://me:secret/secret@secret@c"},
+            {},
+            "endpoint is 'ftp://***@c': it must be an http",
+        ),
         (
             {},
             {
@@ -253,7 +299,7 @@ def test_none_switches_a_signal_off():
                 "OTEL_EXPORTER_OTLP_INSECURE": "true",
                 "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "api-key=x",
             },
-            "because OTEL_EXPORTER_OTLP_TRACES_HEADERS goes along",
+            "because api-key of OTEL_EXPORTER_OTLP_TRACES_HEADERS goes along",
         ),
     ],
 )
@@ -274,6 +320,35 @@ def test_credentials_may_go_to_loopback_and_over_tls(url):
     assert resolve(Arguments(endpoint=url), {"OTEL_EXPORTER_OTLP_HEADERS": "api-key=x"}).outputs
 
 
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"OTEL_EXPORTER_OTLP_HEADERS": "x-scope-orgid=team-a"},
+        {
+            "OTEL_EXPORTER_OTLP_HEADERS": "api-key=x",
+            "CODOPERF_OTEL_ALLOW_PLAINTEXT_CREDENTIALS": "true",
+        },
+    ],
+    ids=["no credential", "allowed by name"],
+)
+def test_headers_that_may_go_over_plain_text(variables):
+    """A header that carries no credential may, and each may where that is allowed by name."""
+    assert resolve(Arguments(endpoint="http://c:4318"), variables).outputs
+
+
+def test_secrets_are_in_no_message(caplog):
+    """What an exporter says about a failure goes out without header values, passwords and queries."""
+    variables = {"OTEL_EXPORTER_OTLP_HEADERS": "api-key=hush%20hush,tenant=a"}
+    settings = resolve(Arguments(endpoint="https://me:word@c/otlp?sig=mine"), variables)
+    (output, _) = settings.outputs
+    reason = "no answer of https://me:word@c/otlp?sig=mine to {'api-key': 'hush hush', 'tenant': 'a'}"
+    Destination(output.label, output.secrets).trouble(f"{reason} hush%20hush")
+    (line,) = caplog.messages
+    assert line.count("***") == 4
+    assert "tenant" in line
+    assert not any(secret in line + repr(settings) for secret in ("word", "mine", "hush"))
+
+
 # what happens then
 
 
@@ -285,6 +360,17 @@ def test_file_has_both_signals_and_the_process(tmp_path):
     assert resources(tmp_path / "out")[0]["service.name"] == "shop"
     assert resources(tmp_path / "out")[0]["service.instance.id"]
     assert resources(tmp_path / "out") == resources(tmp_path / "out", "metrics")
+
+
+def test_resource_says_which_process_it_was(tmp_path):
+    """Process id, runtime and host; the variable takes precedence."""
+    script = "codoperf_otel.configure(file=sys.argv[1]); work(); import os; print(os.getpid())"
+    pid = ok(script, tmp_path, OTEL_RESOURCE_ATTRIBUTES="process.runtime.name=theirs")
+    (found,) = resources(tmp_path)
+    assert found["process.pid"] == pid.strip()
+    assert found["process.runtime.name"] == "theirs"
+    assert found["process.runtime.version"] == platform.python_version()
+    assert found["host.name"] == platform.node()
 
 
 def test_file_alone_loads_no_exporter(tmp_path):
@@ -375,6 +461,15 @@ def test_metric_export_interval_is_in_seconds(tmp_path):
     )
 
 
+def test_force_flush_after_shutdown_does_nothing(tmp_path):
+    """There is nothing left to send: True, and no word."""
+    done = run(
+        "h = codoperf_otel.configure(file=sys.argv[1]); work(); h.shutdown(); work(); print(h.force_flush())",
+        tmp_path,
+    )
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
 def test_force_flush_writes_what_there_is(tmp_path):
     """It is True once all is written, and the program may go on."""
     printed = ok(
@@ -398,19 +493,23 @@ def test_with_block_and_shutdown_end_it(tmp_path):
 
 
 def test_second_call_doubles_nothing(tmp_path):
-    """It gives the first call's handle, and warns only if it asks for something else."""
+    """It returns the first call's handle, and names the arguments that differ, without a password."""
     done = run(
         "h = codoperf_otel.configure(file=sys.argv[1])\n"
         "assert codoperf_otel.configure(file=sys.argv[1]) is h\n"
         "print('quiet', file=sys.stderr)\n"
-        "assert codoperf_otel.configure('other', file=sys.argv[1]) is h; work()",
+        "assert codoperf_otel.configure(file=sys.argv[1], endpoint='http://me:secret@c', logs=True) is h\n"
+        "work()",
         tmp_path,
     )
     assert done.returncode == 0, done.stderr
     assert span_names(tmp_path) == ["work"]
     first, warning = done.stderr.splitlines()
     assert first == "quiet"
-    assert "those of the first call hold" in warning
+    assert warning == (
+        "configure() was called before, and the first call's arguments hold:"
+        " endpoint is None, not 'http://***@c', logs is False, not True"
+    )
 
 
 def test_second_call_after_a_shutdown_begins_anew(tmp_path):
@@ -452,6 +551,63 @@ def test_wrong_setting_leaves_nothing_global(call):
     error, providers = printed.splitlines()
     assert error.startswith(call.split("=")[0] + " is ")
     assert providers == "ProxyTracerProvider _ProxyMeterProvider"
+
+
+WRONG_VARIABLES = """
+import os
+from codoperf_otel import _environment_variables
+for name in sorted(vars(_environment_variables)):
+    variable = getattr(_environment_variables, name)
+    if not str(variable).startswith("CODOPERF_OTEL_") or name == "AGENT":  # any name will do
+        continue
+    os.environ[variable] = "a b!"
+    try: {begin}
+    except ValueError as error: print(error)
+    del os.environ[variable]
+"""
+TRUTH, NUMBER, PATTERNS = "true or false", "a number above 0", "a dotted name such as 'package.*'"
+WRONG = {
+    "CODOPERF_OTEL_ALLOW_PLAINTEXT_CREDENTIALS": TRUTH,
+    "CODOPERF_OTEL_CACHE_DISK": TRUTH,
+    "CODOPERF_OTEL_CLEAR_REFS": TRUTH,
+    "CODOPERF_OTEL_ENABLED": TRUTH,
+    "CODOPERF_OTEL_EXCLUDE": PATTERNS,
+    "CODOPERF_OTEL_LEAN_METRICS": TRUTH,
+    "CODOPERF_OTEL_LEAN_SPANS": TRUTH,
+    "CODOPERF_OTEL_MAX_SPANS_PER_SECOND": NUMBER,
+    "CODOPERF_OTEL_MIN_SPAN_DURATION": NUMBER,
+    "CODOPERF_OTEL_MONITOR": PATTERNS,
+}
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        "codoperf_otel.configure()",
+        "codoperf_otel.instrument()",
+        "codoperf_otel.CodoperfInstrumentor().instrument(monitor='shop.*')",
+    ],
+)
+def test_each_wrong_variable_of_this_package_is_one_error_at_the_start(begin):
+    """Also one that is read later: each is named with its value and what is allowed."""
+    lines = ok(WRONG_VARIABLES.format(begin=begin)).splitlines()
+    expected = [f"{variable} is 'a b!': it must be {allowed}" for variable, allowed in WRONG.items()]
+    assert [line.partition(",")[0] for line in lines] == expected
+
+
+def test_a_misspelt_variable_is_one_warning_with_the_nearest_name(monkeypatch, caplog):
+    """It is named once, whatever its value; a variable that resembles none is somebody else's."""
+    monkeypatch.setenv("CODOPERF_OTEL_LEAN_SPAN", "secret")
+    monkeypatch.setenv("CODOPERF_OTEL_OTHER", "x")
+    for _ in range(2):
+        check_all()
+    assert caplog.messages == ["CODOPERF_OTEL_LEAN_SPAN is not known: did you mean CODOPERF_OTEL_LEAN_SPANS?"]
+
+
+def test_wrong_variable_counts_where_the_sdk_is_disabled():
+    """Decorators heed the variables all the same."""
+    done = run("codoperf_otel.configure()", OTEL_SDK_DISABLED="true", CODOPERF_OTEL_LEAN_SPANS="maybe")
+    assert "ValueError: CODOPERF_OTEL_LEAN_SPANS is 'maybe'" in done.stderr
 
 
 @pytest.mark.parametrize("missing", ["opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.grpc", "grpc"])

@@ -19,6 +19,8 @@ from queries import panels, queries
 from codoperf_otel._telemetry import names
 from codoperf_otel._telemetry.instruments import INSTRUMENTS, Instrument
 
+pytestmark = pytest.mark.once
+
 FOLDER = Path(__file__).resolve().parent.parent / "dashboards"
 
 PANEL_TYPES = {"row", "stat", "table", "timeseries"}
@@ -223,6 +225,18 @@ def test_check_fails_on_a_missing_file_and_the_script_writes_it(copied: Path) ->
 def test_dashboard_has_no_fault() -> None:
     """Layout, panel types, units, data sources, metric and label names, and windows are all right."""
     assert faults(committed()) == []
+
+
+def test_the_readmes_query_has_no_fault() -> None:
+    """What the README asks Prometheus for is emitted, under these names and labels."""
+    readme = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
+    (query,) = re.findall(r"^```promql\n(.+)\n```$", readme, re.MULTILINE)
+    (pattern,) = re.findall(r'__name__=~"([^"]+)"', query)
+    assert {name for name in EMITTED if re.fullmatch(pattern, name)} == {
+        "codoperf_operation_cpu_time_seconds_total",
+        "codoperf_child_process_cpu_time_seconds_total",
+    }
+    assert labels(query) - LABELS == {"__name__"}
 
 
 @pytest.mark.parametrize("words", PLANTED)

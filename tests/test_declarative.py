@@ -145,6 +145,17 @@ def test_spans_are_lean_unless_switched_off(ok, variable, kind):
     assert printed(ok(text, SIMPLE, CODOPERF_OTEL_LEAN_SPANS=variable))[0] == kind
 
 
+def test_durations_are_recorded_in_the_files_histograms(ok):
+    """Its readers are not this package's, so that nothing is kept for them."""
+    text = (
+        "from codoperf_otel import _telemetry\n"
+        "codoperf_otel.configure()\n"
+        "instruments = _telemetry.active().instruments\n"
+        "print(instruments.records_durations, instruments.keeps_durations)"
+    )
+    assert printed(ok(text, METRICS))[:2] == ["True", "False"]
+
+
 def test_other_variables_do_not_count(ok):
     """Where the file says all, not even a wrong variable matters."""
     output = ok(
@@ -372,7 +383,7 @@ def test_patterns_of_the_file(ok, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("monitor", "message"), [("['a/b']", "monitor='a/b': allowed are"), ("['a']\n      more: 1", "'more'")]
+    ("monitor", "message"), [("['a/b']", "monitor is 'a/b': it must be"), ("['a']\n      more: 1", "'more'")]
 )
 def test_a_wrong_pattern_of_the_file_is_logged(program, monitor, message):
     """OpenTelemetry logs what an instrumentation refuses; the providers are set up."""

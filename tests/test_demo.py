@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import difflib
 import errno
+import fcntl
 import io
 import json
 import os
 import pty
+import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
+import textwrap
 import time
 import tokenize
 from collections import Counter
@@ -28,8 +32,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from codoperf_otel import CacheManager, _telemetry
-from codoperf_otel.demo import Review, complexity, linting, notes, repeats, review, similarity, sources
-from codoperf_otel.demo.sources import SurveyError, UndecodableError
+from codoperf_otel._workers import threads
+from codoperf_otel.demo import Function, Review, SurveyError, review, sources, tools
+from codoperf_otel.demo.analyses import lint, measure_functions
 
 pytestmark = pytest.mark.once
 
@@ -76,32 +81,24 @@ COPIED = """
 def first(rows):
     total = 0
     for row in rows:
-        if row.open:
-            total += row.amount
-            row.seen = True
-        else:
-            row.seen = False
+        total += row.amount
     return total
 """
-COPIED_AGAIN = '''
+COPIED_AGAIN = """
 class Ledger:
-    """Another layout, and comments."""
+    async def other(self, rows):
+        return sum(rows)
 
-    def second(self, rows, more):
+    def second(self): return 0
+
+    @staticmethod
+    def third(rows):  # in another layout
 
         total = 0  # so far
         for row in rows:
-
-            if (row.open):
-                total += row.amount
-                # seen
-                row.seen = True
-            else:
-                row.seen = False
+            total += (row.amount)
         return total
-
-    def third(self): return ("no", "copy")
-'''
+"""
 
 
 def tree(folder: Path, files: dict[str, str | bytes]) -> Path:
@@ -127,7 +124,7 @@ def cache(tmp_path: Path) -> CacheManager:
 
 def test_complexity_is_that_of_a_count_by_hand():
     """Each decision counts once, and a nested function is on its own."""
-    measured = complexity.measure(ast.parse(BRANCHES))
+    measured = measure_functions(ast.parse(BRANCHES))
     assert {found["name"]: found["complexity"] for found in measured} == {
         "straight": 1,
         "loops": 1 + 2 + 4,
@@ -139,135 +136,66 @@ def test_complexity_is_that_of_a_count_by_hand():
     assert BRANCHES.splitlines()[measured[-1]["line"] - 1].strip() == "def inner(d):"
 
 
-def test_a_repeated_block_is_found_whatever_its_layout():
-    """Comments, parentheses, blank lines and depth do not matter; the lines are those of the block."""
-    outlines = {
-        "a.py": repeats.outline(ast.parse(COPIED)),
-        "b.py": repeats.outline(ast.parse(COPIED_AGAIN)),
-    }
-    assert repeats.find(outlines) == [[("a.py", 3, 10), ("b.py", 7, 16)]]
-
-
-def test_the_same_statements_in_other_blocks_are_no_repeat():
-    """Where a block ends is part of what it is."""
-    flat = COPIED.replace("            row.seen = True", "        row.seen = True").replace(
-        "        else:\n", ""
-    )
-    outlines = {
-        "a.py": repeats.outline(ast.parse(COPIED)),
-        "b.py": repeats.outline(
-            ast.parse(flat.replace("            row.seen = False", "        row.seen = False"))
-        ),
-    }
-    assert repeats.find(outlines) == []
-
-
-def test_a_block_at_three_places_and_a_longer_one_at_two():
-    """The longer one is first, and the shorter one is given because it is at one more place."""
-    short = "\n".join(f"step({number})" for number in range(repeats.MIN_STATEMENTS)) + "\n"
-    outlines = {
-        "a.py": repeats.outline(ast.parse("start()\n" + short)),
-        "b.py": repeats.outline(ast.parse("x = 1\nstart()\n" + short)),
-        "c.py": repeats.outline(ast.parse("y = 2\n" + short)),
-    }
-    assert repeats.find(outlines) == [
-        [("a.py", 1, 7), ("b.py", 2, 8)],
-        [("a.py", 2, 7), ("b.py", 3, 8), ("c.py", 2, 7)],
-    ]
-
-
-def test_places_of_a_repeat_do_not_overlap():
-    """A long run of one statement is repeated as often as the block fits."""
-    outlines = {"a.py": repeats.outline(ast.parse("step()\n" * (2 * repeats.MIN_STATEMENTS)))}
-    places = [place for block in repeats.find(outlines) for place in block]
-    assert places == [("a.py", 1, 6), ("a.py", 7, 12)]
-
-
-def placed(**texts: str) -> list[similarity.Placed]:
-    """The blocks of these files, sorted as they are compared."""
-    blocks = [
-        similarity.Placed(path=f"{name}.py", **block)
+def functions(**texts: str) -> list[Function]:
+    """The functions of these files."""
+    return [
+        Function(path=f"{name}.py", **measured)
         for name, text in texts.items()
-        for block in similarity.blocks(ast.parse(text))
+        for measured in measure_functions(ast.parse(text))
     ]
-    return sorted(blocks, key=lambda block: block["length"])
 
 
-def pairs(blocks: list[similarity.Placed]) -> list[similarity.Pair]:
-    matches = similarity.near_copies(blocks, len(blocks))
-    return [similarity.Pair(blocks[m["one"]], blocks[m["other"]], m["percent"]) for m in matches]
+def test_a_copy_is_found_whatever_its_layout():
+    """Comments, parentheses, blank lines, depth and the name do not matter; the place is the function's."""
+    (copy,) = tools.find_copies(functions(a=COPIED, b=COPIED_AGAIN))
+    assert (copy.kind, copy.path, copy.line) == ("copy", "b.py", 9)
+    assert copy.message == "Ledger.third is a copy of a.py:2"
 
 
-SUM = "\n".join(f"    total = total + values[{number}] * rate" for number in range(10))
-OTHER = "\n".join(f"    while check(left, {number}): left = right" for number in range(10))
+def test_each_copy_of_a_function_is_a_finding():
+    """Three places are two copies, both of the first one."""
+    copies = tools.find_copies(functions(a=COPIED, b=COPIED, c=COPIED))
+    assert [(copy.path, copy.message) for copy in copies] == [
+        ("b.py", "first is a copy of a.py:2"),
+        ("c.py", "first is a copy of a.py:2"),
+    ]
 
 
-def test_near_copies_name_the_best_match():
-    """A function with a few names changed is found, one that is only as long is not."""
-    blocks = placed(
-        a=f"def one(values, rate):\n    total = 0\n{SUM}\n    return total\n",
-        b=f"\n\ndef two(values, rate):\n    total = 1\n{SUM}\n    return total + 1\n",
-        c=f"def three(left, right):\n{OTHER}\n",
-    )
-    (pair,) = pairs(blocks)
-    assert (pair.one["path"], pair.one["first"], pair.other["path"], pair.other["first"]) == (
-        "a.py",
-        1,
-        "b.py",
-        3,
-    )
-    expected = difflib.SequenceMatcher(
-        None, similarity.words(pair.other["code"]), similarity.words(pair.one["code"]), autojunk=False
-    ).ratio()
-    assert pair.percent == int(100 * expected) > 90
-
-
-def test_a_block_is_no_copy_of_what_it_is_in():
-    """Neither what encloses a block nor the inner blocks of two copies are pairs of their own."""
-    text = f"def {{}}(values, rate, total):\n  if rate:\n{SUM}\n"
-    blocks = placed(a=text.format("one"), b=text.format("two"))
-    assert len(blocks) == 4
-    found = [(p.one["name"], p.other["name"]) for p in similarity.outermost(pairs(blocks))]
-    assert found == [("one", "two")]
+def test_short_functions_and_other_arguments_are_no_copies():
+    """What is on fewer lines is the same by chance, and a default is part of what a function is."""
+    short = "def f(a):\n    if a:\n        return 1\n    return 2\n"
+    assert tools.find_copies(functions(a=short, b=short)) == []
+    assert tools.find_copies(functions(a=COPIED, b=COPIED.replace("(rows)", "(rows=())"))) == []
 
 
 @pytest.mark.parametrize(
-    ("content", "line", "says", "fatal"),
+    ("content", "line", "says", "kind"),
     [
-        (b"x = 1\ny = (\n", 2, "'(' was never closed", True),
-        (b"if 1:\n        x = 1\n\ty = 2\n", 3, "TabError", True),
-        (b"x = 1\n\nreturn x\n", 3, "outside function", True),
-        (b"x = 1\0\n", 1, "null bytes", True),
-        (b"# coding: none-such\n", 1, "unknown encoding", True),
-        (b"x = 1\nif x is 1:\n    pass\n", 2, '"is" with', False),
-        (b"# coding: latin-1\nx = '\xe9'\nassert (x, 'no')\n", 3, "assertion is always true", False),
+        (b"x = 1\ny = (\n", 2, "'(' was never closed", "syntax"),
+        (b"if 1:\n        x = 1\n\ty = 2\n", 3, "TabError", "syntax"),
+        (b"x = 1\n\nreturn x\n", 3, "outside function", "syntax"),
+        (b"x = 1\0\n", 1, "null bytes", "syntax"),
+        (b"# coding: none-such\n", 1, "unknown encoding", "syntax"),
+        (b"x = 1\nif x is 1:\n    pass\n", 2, '"is" with', "lint"),
+        (b"# coding: latin-1\nx = '\xe9'\nassert (x, 'no')\n", 3, "assertion is always true", "lint"),
     ],
 )
-def test_py_compile_names_the_line(content: bytes, line: int, says: str, fatal: bool):
+def test_the_linter_names_the_line(content: bytes, line: int, says: str, kind: str):
     """What the compiler says, of errors and warnings, is a problem of the right line."""
-    (problem,) = linting.lint("py_compile", content)
-    assert (problem["line"], problem["fatal"]) == (line, fatal)
+    (problem,) = lint(content)
+    assert (problem["line"], problem["kind"]) == (line, kind)
     assert says in problem["message"]
 
 
-def test_tabnanny_names_the_line():
-    """Mixed indentation is a problem; what is no text is for the compiler to report."""
-    assert [p["line"] for p in linting.lint("tabnanny", b"if 1:\n        x = 1\n\ty = 2\n")] == [3]
-    assert linting.lint("tabnanny", b"\xff\xfe") == []
-
-
 def test_clean_files_have_no_problem():
-    """Neither linter says anything of good code, and nothing is left beside it."""
-    assert [linting.lint(linter, b"x = 1\n") for linter in linting.LINTERS] == [[], []]
+    """The linter says nothing about good code."""
+    assert lint(b"x = 1\n") == []
 
 
-def test_notes_are_comments():
-    """A string is none, and what cannot be split into tokens is no Python."""
-    assert notes.find("x = 'TODO'\n\ny = 1  # TODO: more\n# HACKED\n") == [
-        {"line": 3, "message": "TODO: more"}
-    ]
-    with pytest.raises(SyntaxError):
-        notes.find("x = (\n")
+def test_a_compiler_that_fails_is_a_problem_of_the_file(monkeypatch: pytest.MonkeyPatch):
+    """Where the program ends without an answer, as one does that the system ends, its status is named."""
+    monkeypatch.setattr(sys, "executable", "false")
+    assert lint(b"") == [{"kind": "syntax", "line": 1, "message": "the compiler ended with status 1"}]
 
 
 def test_survey_follows_no_link_and_enters_no_hidden_folder(tmp_path: Path):
@@ -288,10 +216,12 @@ def test_survey_takes_one_file(tmp_path: Path):
 def test_survey_says_why_there_is_nothing(tmp_path: Path):
     """A missing path, a folder without Python files and another file are told apart."""
     tree(tmp_path, {"notes.txt": "text"})
+    os.mkfifo(tmp_path / "pipe.py")
     for path, reason in (
         (tmp_path / "missing", "No such file"),
         (tmp_path, "no Python file"),
-        (tmp_path / "notes.txt", "neither a folder nor a Python file"),
+        (tmp_path / "notes.txt", "no Python file"),
+        (tmp_path / "pipe.py", "Not a directory"),
     ):
         with pytest.raises(SurveyError, match=reason) as raised:
             sources.survey(path)
@@ -301,21 +231,19 @@ def test_survey_says_why_there_is_nothing(tmp_path: Path):
 def test_text_is_read_in_its_own_encoding(tmp_path: Path):
     """A cookie of PEP 263 counts, line ends are made one, and the last line may lack its end."""
     tree(tmp_path, {"a.py": b"# coding: latin-1\r\nx = '\xe9'"})
-    source = sources.read(tmp_path, "a.py")
+    source = tools.read_file(tmp_path, "a.py")
     assert source.text == "# coding: latin-1\nx = '\u00e9'"
-    assert source.lines == 2
+    assert tools.summarise([source], []).lines == 2
 
 
 @pytest.mark.parametrize(
     ("content", "line"),
     [(b"x = 1\n\n\nx = '\xff'\n", 4), (b"# coding: none-such\n", 1), (b"# coding: hex\n", 1)],
 )
-def test_bytes_that_are_no_text_have_a_line(tmp_path: Path, content: bytes, line: int):
+def test_bytes_that_are_no_text_have_a_line(tmp_path: Path, cache: CacheManager, content: bytes, line: int):
     """A file that its encoding does not fit says where."""
-    tree(tmp_path, {"a.py": content})
-    with pytest.raises(UndecodableError) as raised:
-        sources.read(tmp_path, "a.py")
-    assert raised.value.line == line
+    (found,) = review(tree(tmp_path / "tree", {"a.py": content}), cache=cache).findings
+    assert (found.kind, found.path, found.line) == ("unreadable", "a.py", line)
 
 
 def test_every_problem_of_a_tree_is_a_finding(tmp_path: Path, cache: CacheManager):
@@ -326,7 +254,8 @@ def test_every_problem_of_a_tree_is_a_finding(tmp_path: Path, cache: CacheManage
         "binary.py": b"x = 1\n\n\ny = '\xff'\n",
         "warned.py": "x = 1\nif x is 1:\n    pass\n",
         "complex.py": "\n" + program(1),
-        "noted.py": "x = 'TODO'\n# FIXME: now\n",
+        "copied.py": COPIED,
+        "copied_again.py": COPIED_AGAIN,
         "empty.py": "",
     }
     found = review(tree(tmp_path / "tree", files), cache=cache)
@@ -338,10 +267,9 @@ def test_every_problem_of_a_tree_is_a_finding(tmp_path: Path, cache: CacheManage
         ("unreadable", "binary.py", 4),
         ("lint", "warned.py", 2),
         ("complexity", "complex.py", 2),
-        ("note", "noted.py", 2),
+        ("copy", "copied_again.py", 9),
     }
-    assert found.summary.files == 6
-    assert found.summary.findings == Counter(finding.kind for finding in found.findings)
+    assert found.summary.files == 7
 
 
 def test_what_cannot_be_read_is_a_finding(
@@ -376,14 +304,14 @@ def test_survey_names_closed_folders(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_findings_do_not_depend_on_concurrency(tmp_path: Path):
     """One reviewer at a time or all at once: the same review."""
-    names = ("locks.py", "queues.py", "timeouts.py", "transports.py")
+    names = ("locks.py", "proactor_events.py", "selector_events.py", "transports.py")
     folder = tree(tmp_path / "tree", {name: (ASYNCIO / name).read_bytes() for name in names})
     alone, together = (
         review(folder, concurrency=number, cache=CacheManager(cache_dir=tmp_path / str(number)))
         for number in (1, 12)
     )
     assert alone == together
-    assert {finding.kind for finding in alone.findings} >= {"repeat", "near-copy"}
+    assert {finding.kind for finding in alone.findings} >= {"complexity", "copy"}
 
 
 class Reviewed(NamedTuple):
@@ -400,52 +328,49 @@ def reviewed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reviewed]:
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     _telemetry.bind(provider)
+    threads.start()  # as `configure` does, with which the demo is run
     before = time.process_time()
     found = review(ASYNCIO, cache=CacheManager(cache_dir=tmp_path_factory.mktemp("cache") / "cache"))
     spent = time.process_time() - before
+    threads.stop()
     yield Reviewed(found, list(exporter.get_finished_spans()), spent)
     _telemetry.bind()
     provider.shutdown()
 
 
 def test_findings_are_true_of_the_standard_library(reviewed: Reviewed):
-    """Functions are where the review says, and the places of each repeat have the same tokens."""
+    """Functions are where the review says, and copies have the words of what they are copies of."""
     found = reviewed.review
     lines = {
         path.relative_to(ASYNCIO).as_posix(): path.read_text().splitlines() for path in ASYNCIO.rglob("*.py")
     }
     assert found.summary.files == len(lines)
+    at = {f"{function['path']}:{function['line']}": function for function in found.functions}
     for function in found.functions:
-        assert f"def {function.name.rpartition('.')[2]}" in lines[function.path][function.line - 1]
-    repeated = [finding for finding in found.findings if finding.kind == "repeat"]
-    assert len(repeated) > 10
-    for finding in repeated:
-        first, *others = (_tokens(lines, place) for place in finding.places)
-        assert others
-        assert all(other == first for other in others)
+        assert f"def {function['name'].rpartition('.')[2]}" in lines[function["path"]][function["line"] - 1]
+    copies = [finding for finding in found.findings if finding.kind == "copy"]
+    assert len(copies) > 5
+    for finding in copies:
+        name, _, place = finding.message.partition(" is a copy of ")
+        copy, first = at[f"{finding.path}:{finding.line}"], at[place]
+        assert copy["name"] == name
+        assert copy is not first
+        assert _words(lines, copy) == _words(lines, first)
+
+
+def _words(lines: dict[str, list[str]], function: Function) -> list[str]:
+    """The words of a function behind its name, without comments and layout."""
+    text = "\n".join(lines[function["path"]][function["line"] - 1 : function["last_line"]]) + "\n"
+    tokens = tokenize.generate_tokens(io.StringIO(textwrap.dedent(text)).readline)
+    kinds = (tokenize.NAME, tokenize.OP, tokenize.NUMBER, tokenize.STRING)
+    words = [token.string for token in tokens if token.type in kinds]
+    return words[words.index("def") + 2 :]
 
 
 def test_self_cpu_adds_up_to_the_process(reviewed: Reviewed):
     """No CPU time of a review is outside its operations: within 5 % over the whole process."""
-    charged = sum(
-        span.attributes.get("codoperf.cpu.self_time", span.attributes["codoperf.cpu.time"])
-        for span in reviewed.spans
-    )
+    charged = sum(span.attributes["codoperf.cpu.self_time"] for span in reviewed.spans)
     assert charged == pytest.approx(reviewed.cpu_seconds, rel=0.05)
-
-
-def _tokens(lines: dict[str, list[str]], place: str) -> list[str]:
-    """The words of a block without comments and layout; a first ``elif`` is an ``if``."""
-    name, _, numbers = place.rpartition(":")
-    first, last = map(int, numbers.split("-"))
-    text = "\n".join(lines[name]) + "\n"
-    words = [
-        token.string
-        for token in tokenize.generate_tokens(io.StringIO(text).readline)
-        if first <= token.start[0] <= last
-        and token.type in (tokenize.NAME, tokenize.OP, tokenize.NUMBER, tokenize.STRING)
-    ]
-    return [words[0].removeprefix("el"), *words[1:]]
 
 
 def test_the_spans_are_those_that_the_docs_count(telemetry, tmp_path: Path, cache: CacheManager):
@@ -457,22 +382,16 @@ def test_the_spans_are_those_that_the_docs_count(telemetry, tmp_path: Path, cach
         "code_review": 1,
         "survey": 1,
         "invoke_agent planner": 1,
-        "invoke_agent similarity-reviewer": 1,
-        "invoke_agent duplication-reviewer": 1,
         "invoke_agent complexity-reviewer": 2,
         "invoke_agent lint-reviewer": 2,
-        "invoke_agent comment-reviewer": 2,
-        "execute_tool find_notes": files,
+        "invoke_agent copy-reviewer": 1,
         "execute_tool read_file": files,
-        "execute_tool parse": 3 * files,
-        "execute_tool measure_complexity": files,
-        "execute_tool run_linter": 2 * files,
-        "execute_tool find_repeats": 1,
-        "execute_tool find_near_copies": 1,
-        "execute_tool stream_findings": 1,
+        "execute_tool run_linter": files,
+        "execute_tool measure": 2 * files,
+        "parse": files,
+        "execute_tool find_copies": 1,
+        "execute_tool stream_reports": 2,
         "execute_tool summarise": 1,
-        "outline": files,
-        "list_blocks": files,
     }
     parents = {
         (span.name.rpartition(" ")[2], (telemetry.parent(span) or "").rpartition(" ")[2])
@@ -483,38 +402,31 @@ def test_the_spans_are_those_that_the_docs_count(telemetry, tmp_path: Path, cach
         ("planner", "code_review"),
         ("survey", "planner"),
         ("read_file", "planner"),
-        ("stream_findings", "planner"),
+        ("stream_reports", "planner"),
         ("summarise", "planner"),
-        ("complexity-reviewer", "planner"),
         ("lint-reviewer", "planner"),
-        ("comment-reviewer", "planner"),
-        ("find_notes", "comment-reviewer"),
-        ("duplication-reviewer", "planner"),
-        ("similarity-reviewer", "planner"),
-        ("measure_complexity", "complexity-reviewer"),
-        ("parse", "measure_complexity"),
         ("run_linter", "lint-reviewer"),
-        ("find_repeats", "duplication-reviewer"),
-        ("outline", "duplication-reviewer"),
-        ("parse", "outline"),
-        ("list_blocks", "similarity-reviewer"),
-        ("parse", "list_blocks"),
-        ("find_near_copies", "similarity-reviewer"),
+        ("complexity-reviewer", "planner"),
+        ("measure", "complexity-reviewer"),
+        ("parse", "measure"),
+        ("copy-reviewer", "planner"),
+        ("measure", "copy-reviewer"),
+        ("find_copies", "copy-reviewer"),
     }
 
 
 def test_a_second_review_is_from_the_disk(telemetry, tmp_path: Path):
-    """Another process would parse nothing and lint nothing: each analysis is a hit of the disk tier."""
-    folder = tree(tmp_path / "tree", {f"m{number}.py": program(number) for number in range(3)})
-    lookups = 3 * (1 + 1 + 1 + 1 + 2) + 1
+    """Another process would parse nothing and lint nothing: each analysis is on disk, or read from there."""
+    files = 3
+    folder = tree(tmp_path / "tree", {f"m{number}.py": program(number) for number in range(files)})
     before = _lookups(telemetry)
     first = review(folder, cache=CacheManager(cache_dir=tmp_path / "cache"))
     between = _lookups(telemetry)
-    assert between - before == {("miss", None): lookups}
+    assert between - before == {("miss", None): 2 * files, ("hit", "memory"): files}
     telemetry.exporter.clear()
     assert review(folder, cache=CacheManager(cache_dir=tmp_path / "cache")) == first
-    assert telemetry.spans("execute_tool parse") == []
-    assert _lookups(telemetry) - between == {("hit", "disk"): lookups}
+    assert telemetry.spans("parse") == []
+    assert _lookups(telemetry) - between == {("hit", "disk"): 2 * files, ("hit", "memory"): files}
 
 
 def _lookups(telemetry) -> Counter[tuple[str, str | None]]:
@@ -529,13 +441,7 @@ def test_a_failed_tool_is_an_error_of_its_span(telemetry, tmp_path: Path, cache:
     """Code that is not Python fails the tools that parse it, not the agents that use them."""
     review(tree(tmp_path / "tree", {"broken.py": "def f(:\n"}), cache=cache)
     failed = Counter(span.name for span in telemetry.spans() if "error.type" in span.attributes)
-    assert failed == {
-        "execute_tool parse": 3,
-        "execute_tool measure_complexity": 1,
-        "outline": 1,
-        "list_blocks": 1,
-        "execute_tool find_notes": 1,
-    }
+    assert failed == {"parse": 2, "execute_tool measure": 2}
 
 
 def test_the_demo_uses_what_everybody_can_use():
@@ -555,8 +461,9 @@ def demo(*arguments: object, **variables: str) -> subprocess.CompletedProcess[st
 
 
 def environment(**variables: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
-    return {**kept, **variables}
+    """The variables of a program whose terminal says its size."""
+    dropped = ("OTEL_", "COLUMNS", "LINES")
+    return {name: value for name, value in os.environ.items() if not name.startswith(dropped)} | variables
 
 
 @pytest.fixture
@@ -573,6 +480,7 @@ def test_the_command_shows_findings_and_trace(tmp_path: Path, project: Path):
     (out / "traces.jsonl").write_text("old\n")
     (out / "notes.txt").write_text("mine")
     ended = demo(project, "--out", out)
+    assert "earlier runs" not in ended.stdout
     assert (ended.returncode, "Traceback" in ended.stderr) == (0, False)
     for text in ("m1.py:1", "cyclomatic complexity 12", "Syntax errors: 1", "invoke_agent planner", "Agents"):
         assert text in ended.stdout
@@ -609,6 +517,22 @@ def test_progress_is_bars_on_a_terminal(tmp_path: Path, project: Path):
     assert "4/4" in shown
 
 
+def test_findings_are_wrapped_between_words(tmp_path: Path, project: Path):
+    """On a narrow terminal no word is broken, no line is too long, and what goes on is indented."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
+    command = [sys.executable, "-m", "codoperf_otel.cli", "demo", project, "--out", tmp_path]
+    plain = environment(TERM="xterm", NO_COLOR="1")
+    with subprocess.Popen(command, stdout=theirs, stderr=subprocess.DEVNULL, env=plain):
+        os.close(theirs)
+        shown = _all_of(ours)
+    os.close(ours)
+    findings = re.sub(r"\x1b\[[0-9;]*m", "", shown).partition("Reviewed")[0].splitlines()
+    assert max(map(len, findings)) <= 40
+    assert "m1.py:1 work_1 has cyclomatic complexity 12" in " ".join(" ".join(findings).split())
+    assert "    complexity 12" in findings
+
+
 def _all_of(terminal: int) -> str:
     """What is written to a terminal until nobody can write any more."""
     shown = b""
@@ -621,20 +545,120 @@ def _all_of(terminal: int) -> str:
 
 
 def test_json_is_one_document(tmp_path: Path, project: Path):
-    """Findings and telemetry for a program, from a first run and from one that hits the disk."""
+    """Findings and telemetry for a program: two reviews, each a tree."""
+    found = json.loads(demo(project, "--out", tmp_path, "--json").stdout)
+    assert found["review"]["summary"]["files"] == 4
+    assert [tree["spans"][0]["name"] for tree in found["telemetry"]["trees"]] == ["code_review"] * 2
+    loads = [(load["module"], load["operation"]) for load in found["telemetry"]["lazy_loads"]]
+    assert loads == [("statistics", "execute_tool summarise")]
+
+
+def test_the_second_pass_shows_a_cache_that_saves(tmp_path: Path, project: Path):
+    """Every cache is hit and says what that saved, in one run; another run finds all of it on disk."""
     first, second = (json.loads(demo(project, "--out", tmp_path, "--json").stdout) for _ in range(2))
     assert first["review"] == second["review"]
-    assert first["review"]["summary"]["files"] == 4
-    (tree_,) = first["telemetry"]["trees"]
-    assert tree_["spans"][0]["name"] == "code_review"
-    loads = {(load["module"], load["operation"]) for load in first["telemetry"]["lazy_loads"]}
-    assert loads >= {
-        ("statistics", "execute_tool summarise"),
-        ("difflib", "execute_tool find_near_copies"),
-    }
-    assert sum(cache["misses"] for cache in first["telemetry"]["caches"]) > 0
-    tiers = [tier for cache in second["telemetry"]["caches"] for tier in cache["hits_by_tier"]]
-    assert set(tiers) == {"disk"}
+    for caches in (first["telemetry"]["caches"], second["telemetry"]["caches"]):
+        assert len(caches) == 2
+        assert all(cache["hits"] > 0 and cache["saved_seconds"] > 0 for cache in caches)
+    # what cannot be parsed is not kept
+    misses = [{cache["name"].rpartition(".")[2]: cache["misses"] for cache in run["telemetry"]["caches"]}
+              for run in (first, second)]  # fmt: skip
+    assert misses == [{"_measure": 3 + 4, "lint": 4}, {"_measure": 4, "lint": 0}]
+
+
+SCRIPT = Path(sys.executable).parent / "codoperf"
+
+
+@pytest.mark.parametrize(
+    ("folder", "command"),
+    [
+        (SCRIPT.parents[2], [SCRIPT.relative_to(SCRIPT.parents[2])]),
+        (SCRIPT.parent, ["./codoperf"]),
+        (Path("/"), [SCRIPT]),
+        (Path("/"), [sys.executable, "-m", "codoperf_otel.cli"]),
+    ],
+    ids=["script below", "script here", "script elsewhere", "module"],
+)
+def test_the_last_line_is_a_command_that_works_as_typed(tmp_path: Path, project: Path, folder, command):
+    """However the demo was called, the last line shows its telemetry again, though no program is on PATH."""
+    variables = {**environment(), "PATH": "/nowhere"}
+    command = [*map(str, command), "demo", str(project), "--out", str(tmp_path / "two words")]
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=variables, check=True)
+    told, _, again = ended.stdout.splitlines()[-1].partition(": ")
+    assert told == "See it again"
+    if folder != Path("/"):
+        assert again.startswith(command[0])
+    shown = subprocess.run(
+        again, shell=True, executable="/bin/sh", cwd=folder, capture_output=True, text=True, env=variables
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout in ended.stdout
+
+
+USED = """
+import sys
+from pathlib import Path
+from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
+from opentelemetry import trace
+from opentelemetry.sdk.trace import SpanProcessor
+from codoperf_otel import CacheManager, configure, demo
+from codoperf_otel._report.agents import agents
+from codoperf_otel._report.files import read
+
+class Agents(SpanProcessor):
+    used = []
+    def note(self, span, parent_context=None):
+        if span.name.startswith("invoke_agent"):
+            usages = map(getrusage, (RUSAGE_SELF, RUSAGE_CHILDREN))
+            self.used.append(sum(usage.ru_utime + usage.ru_stime for usage in usages))
+    on_start = on_end = note
+
+out = Path(sys.argv[2])
+with configure("used", file=out):
+    trace.get_tracer_provider().add_span_processor(Agents())
+    demo.review(sys.argv[1], cache=CacheManager(cache_dir=out / "cache"))
+found = agents(read(out).spans, ())
+print(Agents.used[-1] - Agents.used[0], sum(agent.total_cpu_seconds for agent in found))
+print({agent.name: agent.child_process_cpu_seconds or 0.0 for agent in found}["lint-reviewer"])
+"""
+
+
+def test_agents_and_their_programs_used_what_the_process_used(tmp_path: Path):
+    """Within 5 %, from the first agent's start to the last one's end; most of it in linters."""
+    command = [sys.executable, "-c", USED, str(ASYNCIO), str(tmp_path)]
+    ended = subprocess.run(
+        command, capture_output=True, text=True, check=True, env=environment(), cwd=tmp_path
+    )
+    used, told, by_linters = map(float, ended.stdout.split())
+    assert told == pytest.approx(used, rel=0.05)
+    assert by_linters > used / 2
+
+
+def test_the_readmes_sample_is_what_the_demo_prints(tmp_path: Path):
+    """Each line of it is one that the demo prints today, figures aside."""
+    ended = demo("--out", tmp_path)
+    wide = subprocess.run(
+        [SCRIPT, "view", tmp_path, "--width", "120"], capture_output=True, text=True, check=True
+    ).stdout
+    printed = {_without_figures(line) for line in (wide + ended.stdout).splitlines()}
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    (sample,) = re.findall(r"^```text\n(Trace .*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    assert {_without_figures(line) for line in sample.splitlines()} - printed - {"…"} == set()
+
+
+def _without_figures(line: str) -> str:
+    """A line with one mark for every figure, bar and id, and without the path of a command."""
+    line = re.sub(r"(?<=See it again: ).*", "", line)
+    line = re.sub(r"(?<=^Trace )\w+|\d{4}-\d\d-\d\d \d\d:\d\d", "#", line)
+    line = re.sub(r"[+]?\d[\d.,]*( (ns|µs|ms|s|B|KiB|MiB|GiB|%|min))*", "#", line)
+    return re.sub(r"\s+", " ", re.sub("━+", "", line)).strip()
+
+
+def test_a_cache_of_earlier_runs_is_named(tmp_path: Path, project: Path):
+    """The first review is not slow where an earlier run left results, and a line says why."""
+    (tmp_path / "cache").mkdir(mode=0o700)
+    ended = demo(project, "--out", tmp_path, OTEL_SDK_DISABLED="true")
+    assert f"{tmp_path / 'cache'} held results of earlier runs" in ended.stdout
 
 
 def test_a_disabled_sdk_leaves_no_trace(tmp_path: Path, project: Path):

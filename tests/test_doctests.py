@@ -23,7 +23,7 @@ SHOWN = (
     "instrumentation",
     "testing",
     "logs",
-    "_context",
+    "_calls.context",
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -16,7 +17,9 @@ from real_stack import Stack, eventually, get, post
 pytestmark = pytest.mark.stack
 
 PROGRAMS = Path(__file__).parent / "programs"
-DASHBOARD = Path(__file__).parents[1] / "dashboards" / "agents-resources.json"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+DASHBOARD = ROOT / "dashboards" / "agents-resources.json"
 SERVICE = "end-to-end"
 FILES = 6
 
@@ -179,12 +182,23 @@ def test_prometheus_counts_functions_and_operations_too(stack, reviewed):
 
 
 def test_cache_lookups_add_up(stack, reviewed):
-    """Hits and misses are the lookups made; each miss was computed once; the second review hit."""
+    """Of two analyses of each file, three lookups per review: the first two are missed, and computed once."""
     hits = counted(stack, "codoperf_cache_lookups_total", codoperf_cache_result="hit")
     misses = counted(stack, "codoperf_cache_lookups_total", codoperf_cache_result="miss")
     loads = counted(stack, "codoperf_cache_load_duration_seconds_count")
-    assert hits == misses == loads > 0
+    assert misses == loads == 2 * FILES
+    assert hits == 2 * 3 * FILES - misses
     assert counted(stack, "codoperf_cache_saved_time_seconds_total") > 0
+
+
+def test_the_readmes_query_finds_the_costliest_operation(stack, reviewed):
+    """Prometheus answers it with the operation that used the most CPU with its programs, and its agent."""
+    (query,) = re.findall(r"^```promql\n(.+)\n```$", README.read_text(), re.MULTILINE)
+    (costliest,) = stack.query(query.replace("my-agent", SERVICE))
+    assert costliest["metric"] == {
+        "codoperf_operation_name": "execute_tool run_linter",
+        "gen_ai_agent_name": "lint-reviewer",
+    }
 
 
 def test_ten_milliseconds_read_as_ten_milliseconds(stack, reviewed):

@@ -20,6 +20,8 @@ from endpoints import serve_requests
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
+from codoperf_otel.sdk.errors import Destination
+
 PROTOCOLS = ("grpc", "http/protobuf")
 
 START = """
@@ -149,6 +151,14 @@ def serve(protocol):
     for receiver, stop in stops:
         receiver.released.set()
         stop()
+
+
+def test_a_reason_that_is_cut_says_so(caplog):
+    """What an exporter logs at length ends in an ellipsis, not in the midst of a word."""
+    Destination("http://collector").trouble("refused " * 50)
+    (line,) = caplog.messages
+    assert line.startswith("Telemetry does not reach http://collector: refused refused ")
+    assert line.endswith("… (more such errors are not logged)")
 
 
 @pytest.mark.parametrize("calls", [1, 1500], ids=["one batch", "batches"])
@@ -307,7 +317,8 @@ work()
 
 def interrupted(tmp_path, number):
     """A program that waits, ended by a signal."""
-    program = "codoperf_otel.configure(file=sys.argv[1]); work(); print('waits', flush=True); time.sleep(60)"
+    waits = "for _ in range(600): time.sleep(0.1)"  # a signal just before a sleep is handled after it
+    program = f"codoperf_otel.configure(file=sys.argv[1]); work(); print('waits', flush=True)\n{waits}"
     process = subprocess.Popen(
         [sys.executable, "-c", START + program, tmp_path],
         env=environ(),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import stat
 import subprocess
 import sys
 from base64 import b64decode
-from pathlib import Path
 
 import pytest
 from google.protobuf.json_format import MessageToDict
@@ -23,8 +23,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceState
 
-from codoperf_otel.sdk.file_exporter import FileMetricExporter, FileSpanExporter
-from codoperf_otel.sdk.otlp_json import encode_metrics, encode_spans
+from codoperf_otel.sdk.lines import Lines
+from codoperf_otel.sdk.otlp_json.metrics import encode_metrics
+from codoperf_otel.sdk.otlp_json.spans import encode_spans
+from codoperf_otel.sdk.signals.metrics import FileMetricExporter
+from codoperf_otel.sdk.signals.traces import FileSpanExporter
 
 IDS = ("traceId", "spanId", "parentSpanId")
 REMOTE = SpanContext(0xA, 0xB, is_remote=True, trace_state=TraceState([("vendor", "1"), ("other", "2")]))
@@ -213,20 +216,93 @@ def test_processes_share_the_files(tmp_path):
     assert all(json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines())
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs POSIX limits")
 def test_full_disk_is_one_warning(tmp_path):
     """The program runs on, and the lost exports are counted."""
-    (tmp_path / "traces.jsonl").symlink_to("/dev/full")
     program = (
-        "import sys, codoperf_otel\nhandle = codoperf_otel.configure(file=sys.argv[1])\n"
+        "import resource, sys, codoperf_otel\n"
+        "handle = codoperf_otel.configure(file=sys.argv[1])\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))\n"
         "for _ in range(3):\n    with codoperf_otel.performance_context('x'): pass\n"
         "    assert not handle.force_flush()\n"
         "print(handle.failures[sys.argv[1] + '/traces.jsonl'])"
     )
+    environ = {**os.environ, "OTEL_METRICS_EXPORTER": "none"}
     done = subprocess.run(
-        [sys.executable, "-c", program, tmp_path], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", program, tmp_path], capture_output=True, text=True, timeout=60, env=environ
     )
-    assert (done.returncode, done.stdout) == (0, "3\n")
-    (warning,) = done.stderr.splitlines()
-    assert f"{tmp_path}/traces.jsonl" in warning
-    assert "No space left on device" in warning
+    assert (done.returncode, done.stdout) == (0, "3\n"), done.stderr
+    warnings = [line for line in done.stderr.splitlines() if f"{tmp_path}/traces.jsonl" in line]
+    assert len(warnings) == 1
+    assert "no room left for a whole line" in warnings[0]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX files")
+def test_nothing_is_written_through_what_others_may_have_made(tmp_path):
+    """A symbolic link and a FIFO are refused at the start, with one error, and nobody waits."""
+    victim = tmp_path / "precious"
+    victim.write_text("precious")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "traces.jsonl").symlink_to(victim)
+    (tmp_path / "piped").mkdir()
+    os.mkfifo(tmp_path / "piped" / "traces.jsonl")
+    for folder, what in (("linked", "is a symbolic link"), ("piped", "is not a regular file")):
+        with pytest.raises(PermissionError, match=what):
+            Lines(tmp_path / folder / "traces.jsonl")
+        program = "import sys, codoperf_otel\ncodoperf_otel.configure(file=sys.argv[1])"
+        done = subprocess.run(
+            [sys.executable, "-c", program, tmp_path / folder], capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 1
+        assert f"file is '{tmp_path / folder}': it must be a folder that can be written" in done.stderr
+        assert what in done.stderr
+    assert victim.read_text() == "precious"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
+def test_a_folder_of_somebody_else_is_refused(tmp_path):
+    """So is a file of somebody else's."""
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    path = tmp_path / "traces.jsonl"
+    path.touch()
+    for given in (folder, path):
+        os.chown(given, 1234, 1234)
+    for each in (folder / "traces.jsonl", path):
+        with pytest.raises(PermissionError, match="belongs to another user"):
+            Lines(each)
+
+
+@pytest.mark.skipif(not hasattr(os, "fchmod"), reason="needs POSIX modes")
+def test_a_file_that_is_there_becomes_private(tmp_path):
+    """What is appended is read by its user alone."""
+    path = tmp_path / "traces.jsonl"
+    path.touch()
+    path.chmod(0o644)
+    Lines(path).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("left", [b'{"resourceSpans":[{"resource":{"attr', b'{"resourceSpans":[]}\n', b""])
+def test_a_torn_line_stays_alone(tmp_path, left):
+    """What a killed writer has left of a line takes no line of the next one with it."""
+    path = tmp_path / "traces.jsonl"
+    path.write_bytes(left)
+    lines = Lines(path)
+    for number in range(2):
+        lines.append({"number": number})
+    lines.close()
+    assert path.read_text().splitlines()[-2:] == ['{"number":0}', '{"number":1}']
+    assert path.read_bytes().startswith(left)
+
+
+def test_a_line_after_a_torn_write_stands_alone(tmp_path, monkeypatch):
+    """What the disk took in part is no part of the next line."""
+    lines, whole = Lines(tmp_path / "traces.jsonl"), os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda descriptor, line: whole(descriptor, line[:5]))
+        with pytest.raises(OSError, match="no room"):
+            lines.append({"lost": 1})
+    lines.append({"kept": 1})
+    lines.close()
+    assert (tmp_path / "traces.jsonl").read_text().splitlines() == ['{"los', '{"kept":1}']

@@ -11,14 +11,12 @@ import threading
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib.metadata import version
+from pathlib import Path
 
 import grpc
 import pytest
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
-
-SDK = tuple(map(int, version("opentelemetry-sdk").split(".")[:2]))
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 
@@ -204,24 +202,20 @@ def test_metrics_of_other_libraries_go_on(tmp_path):
     assert totals(tmp_path) == [("child", 1), ("parent", 1)]
 
 
-def test_child_has_an_instance_id_of_its_own(tmp_path):
-    """Metrics of parent and child differ in service.instance.id alone; spans too, where the SDK renews it."""
+def test_child_is_a_process_of_its_own(tmp_path):
+    """Spans and metrics of parent and child differ in service.instance.id and process.pid alone."""
     run(
         CONFIGURE.format(interval=60) + OS_FORK.format(flush=""),
         tmp_path,
-        OTEL_RESOURCE_ATTRIBUTES="team=blue",
+        OTEL_RESOURCE_ATTRIBUTES="team=blue,host.name=theirs",
     )
     found = [attributes(group["resource"]["attributes"]) for group in documents(tmp_path, "metrics")]
-    ids = {resource.pop("service.instance.id") for resource in found}
-    assert len(ids) == 3
-    assert found[0]["team"] == "blue"
+    of_spans = [attributes(group["resource"]["attributes"]) for group in documents(tmp_path, "traces")]
+    own = {(each.pop("service.instance.id"), each.pop("process.pid")) for each in found}
+    assert len(own) == len({instance for instance, _ in own}) == len({pid for _, pid in own}) == 3
+    assert (found[0]["team"], found[0]["host.name"]) == ("blue", "theirs")
     assert found[0] == found[1] == found[2]
-    of_spans = {
-        attributes(group["resource"]["attributes"])["service.instance.id"]
-        for group in documents(tmp_path, "traces")
-    }
-    assert of_spans <= ids
-    assert len(of_spans) == (3 if SDK >= (1, 44) else 1)
+    assert {(each["service.instance.id"], each["process.pid"]) for each in of_spans} == own
 
 
 def test_child_of_a_shut_down_parent_stays_silent(tmp_path):
@@ -413,3 +407,119 @@ def test_children_have_connections_of_their_own(endpoint):
     run(CALM, url, 3, OTEL_EXPORTER_OTLP_PROTOCOL=protocol)
     assert receiver.spans == {"parent": 3, "child": 3}
     assert {len(names) for names in receiver.connections.values()} == {1}
+
+
+PLACES = """
+from codoperf_otel import performance_context
+from codoperf_otel.testing import capture_telemetry
+
+@codoperf_otel.cached_function
+def cached(number):
+    return number
+
+def operations(prefix, number):
+    for each in range(number):
+        with performance_context(f"{prefix} {each}"):
+            pass
+
+cached(1), operations("parents", 1980)
+if (pid := os.fork()) == 0:
+    with capture_telemetry() as captured:
+        operations("parents", int(sys.argv[1]))
+        operations("childs", 30)
+        cached(1)
+    for name in ("codoperf.operation.duration", "codoperf.cache.lookups"):
+        overflown = [
+            "otel.metric.overflow" in point.attributes for point in captured.metric(name).points
+        ]
+        print(name, overflown.count(False), overflown.count(True))
+    sys.stdout.flush()
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("again", "operations", "lookups"),
+    [(0, "30 0", "1 0"), (1980, "1997 1", "0 1")],  # 2 of 1,999 have the cache's entries, by tier
+    ids=["new sets", "the parent's sets again"],
+)
+def test_children_have_all_places_of_attribute_sets(again, operations, lookups):
+    """A child takes places for what it uses itself, new or known; the bound is that of one process."""
+    assert run(PLACES, again).splitlines() == [
+        f"codoperf.operation.duration {operations}",
+        f"codoperf.cache.lookups {lookups}",
+    ]
+
+
+FIRST_OPERATION = """
+import os, signal, sys, threading, time
+from codoperf_otel import performance_context
+def operation():
+    with performance_context("op"): pass
+threading.Thread(target=operation).start()
+time.sleep(float(sys.argv[1]))
+child = os.fork()
+if not child:
+    signal.alarm(20)
+    operation()
+    os._exit(0)
+os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0)
+"""
+
+
+@pytest.mark.parametrize("after", [0, 0.0005, 0.001, 0.002, 0.003, 0.004])
+def test_a_child_does_not_wait_for_a_module_that_is_half_imported(after):
+    """A fork while another thread begins the process's first operation, which loads the readings."""
+    command = [sys.executable, "-W", "ignore", "-c", FIRST_OPERATION, str(after)]
+    assert subprocess.run(command, timeout=60).returncode == 0
+
+
+FORKING = Path(__file__).parent / "programs" / "forking.py"
+
+
+@pytest.mark.parametrize("method", ["os.fork", "multiprocessing"])
+def test_forks_beside_busy_threads(tmp_path, temporality, method, scale):
+    """No child waits for ever, and each reports its own pid, counts, CPU time and memory."""
+    done = subprocess.run(
+        [sys.executable, str(FORKING), str(tmp_path), method, str(scale(200))],
+        env={**os.environ, "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": temporality},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    ended = json.loads(done.stdout)
+    assert set(ended.values()) == {0}
+    own = Counter(
+        (attributes(group["resource"]["attributes"])["process.pid"], span["name"])
+        for group in documents(tmp_path, "traces")
+        for scope in group["scopeSpans"]
+        for span in scope["spans"]
+    )
+    figures = by_process(tmp_path, temporality == "delta")
+    for pid in ended:
+        assert {name: number for (of, name), number in own.items() if of == pid} == {"step": 3, "held": 1}
+        assert figures[pid, "codoperf.function.duration"] == 3
+        assert 0.006 <= figures[pid, "codoperf.function.cpu.time"] < 0.1
+        assert figures[pid, "process.cpu.time"] < 0.5
+        assert figures[pid, "process.memory.usage"] > 10 << 20
+
+
+def by_process(folder, delta):
+    """The figure of each metric by process: the last cumulative one, or the sum of the deltas."""
+    series = {}
+    for group in documents(folder, "metrics"):
+        pid = attributes(group["resource"]["attributes"])["process.pid"]
+        for scope in group["scopeMetrics"]:
+            for metric in scope["metrics"]:
+                data = next(metric[kind] for kind in ("sum", "histogram", "gauge") if kind in metric)
+                adds_up = delta and data.get("isMonotonic", "histogram" in metric)
+                for point in data["dataPoints"]:
+                    value = float(point.get("count", point.get("asDouble", point.get("asInt", 0))))
+                    key = (pid, metric["name"], str(point.get("attributes")))
+                    series[key] = value + (series.get(key, 0) if adds_up else 0)
+    found = Counter()
+    for (pid, name, _), value in series.items():
+        found[pid, name] += value
+    return found

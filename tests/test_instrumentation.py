@@ -10,8 +10,8 @@ import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from codoperf_otel import _telemetry
-from codoperf_otel._readings import collection, process, system
+from codoperf_otel import __version__, _telemetry
+from codoperf_otel._readings import cgroup, collection, process_metrics, system_metrics
 from codoperf_otel._readings.collection import COMPARED_NS, Readings
 from codoperf_otel._telemetry import names
 from codoperf_otel.instrumentation import instrument, uninstrument
@@ -31,7 +31,7 @@ def metrics(telemetry) -> list[str]:
         for resource in (data.resource_metrics if data else ())
         for scope in resource.scope_metrics
         for metric in scope.metrics
-        if metric.data.data_points and metric.name in process.SOURCES
+        if metric.data.data_points and metric.name in process_metrics.SOURCES
     ]
 
 
@@ -42,10 +42,27 @@ def test_nothing_is_read_before(telemetry):
 
 def test_readings_go_to_the_given_provider_once(telemetry, monkeypatch):
     """However often it is called, each metric is there once, in the given provider."""
-    monkeypatch.setattr(process, "_readings", Readings(process.read))
+    monkeypatch.setattr(cgroup, "memory_limit", lambda: 1e9)  # else there is none on a machine without limits
+    monkeypatch.setattr(cgroup, "throttled_time", lambda: 1.0)
+    monkeypatch.setattr(process_metrics, "_readings", Readings(process_metrics.read))
     for _ in range(3):
         instrument(tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider)
-    assert sorted(metrics(telemetry)) == sorted(set(process.SOURCES) - {names.PROCESS_CPU_UTILIZATION})
+    assert sorted(metrics(telemetry)) == sorted(
+        set(process_metrics.SOURCES) - {names.PROCESS_CPU_UTILIZATION}
+    )
+
+
+def test_the_scope_names_the_version_and_the_conventions(telemetry):
+    """Spans and metrics say which package made them, and which names they follow."""
+    _telemetry.active().tracer.start_span("work").end()
+    _telemetry.active().instruments.histograms[names.OPERATION_DURATION].record(1.0)
+    (metrics_of_scope,) = telemetry.reader.get_metrics_data().resource_metrics[0].scope_metrics
+    for scope in (telemetry.span("work").instrumentation_scope, metrics_of_scope.scope):
+        assert (scope.name, scope.version, scope.schema_url) == (
+            names.SCOPE,
+            __version__,
+            names.SCHEMA_URL,
+        )
 
 
 def test_spans_and_histograms_go_to_the_given_providers(telemetry):
@@ -53,7 +70,7 @@ def test_spans_and_histograms_go_to_the_given_providers(telemetry):
     _telemetry.bind()
     instrument(tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider)
     _telemetry.active().tracer.start_span("work").end()
-    _telemetry.active().histograms[names.OPERATION_DURATION].record(1.0)
+    _telemetry.active().instruments.histograms[names.OPERATION_DURATION].record(1.0)
     assert telemetry.span("work")
     assert telemetry.points(names.OPERATION_DURATION)
 
@@ -82,7 +99,7 @@ def test_uninstrument_ends_the_readings(telemetry):
 def test_first_utilization_is_measured_from_instrument_on(telemetry, monkeypatch):
     """A collection that comes a second after `instrument` has a CPU utilization already."""
     now = [0]
-    monkeypatch.setattr(process, "_readings", Readings(process.read, lambda: now[0]))
+    monkeypatch.setattr(process_metrics, "_readings", Readings(process_metrics.read, lambda: now[0]))
     instrument(meter_provider=telemetry.meter_provider)
     now[0] = COMPARED_NS
     assert names.PROCESS_CPU_UTILIZATION in metrics(telemetry)
@@ -91,17 +108,17 @@ def test_first_utilization_is_measured_from_instrument_on(telemetry, monkeypatch
 def test_the_machine_is_told_of_only_when_asked(telemetry, monkeypatch):
     """`system=True` adds the ``system.*`` metrics; `uninstrument` ends them."""
     now = [0]
-    take = lambda at_ns: system.read(at_ns)._replace(cpu={"user": at_ns, "idle": at_ns})  # noqa: E731
-    monkeypatch.setattr(system, "_readings", collection.Readings(take, lambda: now[0]))
+    take = lambda at_ns: system_metrics.read(at_ns)._replace(cpu={"user": at_ns, "idle": at_ns})  # noqa: E731
+    monkeypatch.setattr(system_metrics, "_readings", collection.Readings(take, lambda: now[0]))
 
     def told() -> set[str]:
         now[0] += collection.COMPARED_NS
-        return {name for name in system.SOURCES if telemetry.points(name)}
+        return {name for name in system_metrics.SOURCES if telemetry.points(name)}
 
     instrument(meter_provider=telemetry.meter_provider)
     assert told() == set()
     instrument(meter_provider=telemetry.meter_provider, system=True)
-    assert told() == set(system.SOURCES)
+    assert told() == set(system_metrics.SOURCES)
     uninstrument()
     instrument(meter_provider=telemetry.meter_provider)
     assert told() == set()
@@ -237,7 +254,7 @@ def test_wrong_value_for_lean_spans(beginning):
     """One ValueError names the variable, its value and what is allowed."""
     done = run_with("maybe", LEAN.format(beginning))
     assert done.stderr.splitlines()[-1] == (
-        "ValueError: CODOPERF_OTEL_LEAN_SPANS='maybe': allowed are true and false"
+        "ValueError: CODOPERF_OTEL_LEAN_SPANS is 'maybe': it must be true or false"
     )
 
 
@@ -246,7 +263,7 @@ def test_wrong_value_where_all_comes_from_variables():
     done = run_with("maybe", LEAN.format(BEGINNINGS[3]))
     assert done.stdout == "_Span\n['work']\n"
     (line,) = done.stderr.splitlines()
-    assert line.startswith("nothing is monitored: CODOPERF_OTEL_LEAN_SPANS='maybe'")
+    assert line.startswith("nothing is monitored: CODOPERF_OTEL_LEAN_SPANS is 'maybe': it must be")
 
 
 def test_lean_spans_without_the_sdk():

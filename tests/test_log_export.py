@@ -29,7 +29,8 @@ from opentelemetry.sdk.resources import Resource
 from real_stack import eventually, post
 
 from codoperf_otel.sdk.otlp_json.logs import encode_logs
-from codoperf_otel.sdk.settings import Arguments, File, Otlp, resolve
+from codoperf_otel.sdk.outputs import File, Otlp
+from codoperf_otel.sdk.settings import Arguments, resolve
 
 PROTOCOLS = ("grpc", "http/protobuf")
 
@@ -587,6 +588,30 @@ def test_a_forked_child_sends_its_own(receiver):
         "parent unsent",
     ]
     assert all(record.span_id for _, record in receiver.taken if record.body.string_value.startswith("child"))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_forked_child_is_a_process_of_its_own(tmp_path):
+    """Its records are under its own process id."""
+    program = """
+codoperf_otel.configure(file=sys.argv[1], logs=True)
+pid = os.fork()
+log.error(str(os.getpid()))
+if pid == 0:
+    sys.exit()
+os.waitpid(pid, 0)
+"""
+    run(program, tmp_path)
+    groups = [
+        group
+        for line in (tmp_path / "logs.jsonl").read_text().splitlines()
+        for group in json.loads(line)["resourceLogs"]
+    ]
+    assert len(groups) == 2
+    for group in groups:
+        (record,) = group["scopeLogs"][0]["logRecords"]
+        resource = {item["key"]: item["value"] for item in group["resource"]["attributes"]}
+        assert resource["process.pid"] == {"intValue": record["body"]["stringValue"]}
 
 
 def test_a_multiprocessing_child_sends_its_own(tmp_path):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import pickle
 
 import cloudpickle
 import pytest
 
+from codoperf_otel._calls.sites import SpanRate
 from codoperf_otel.agents import tool
 from codoperf_otel.performance_monitor import (
     PerformanceMonitor,
@@ -229,6 +231,27 @@ def test_span_rate_bounds_spans_and_counts_stay_exact(telemetry):
     assert monitor.get_stats("hot")["total_calls"] == 200
 
 
+SECOND = 1_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("per_second", "seconds"),
+    [(0.5, [0, 2, 4, 6, 8]), (0.8, [0, 1.25, 2.5, 3.75, 5, 6.25, 7.5, 8.75]), (1, list(range(10)))],
+)
+def test_a_low_rate_is_one_span_in_so_many_seconds(per_second, seconds):
+    """With a call every 10 ms over 10 s the spans come as evenly as the rate says."""
+    rate, start = SpanRate(per_second), 5 * SECOND
+    allowed = [at / 100 for at in range(1000) if rate.allows(start + at * SECOND // 100)]
+    assert allowed == pytest.approx(seconds, abs=0.08)
+
+
+def test_a_rate_goes_to_another_machine_without_its_clock():
+    """Where a machine's clock began later than this one's, a pickled rate allows spans at once."""
+    rate = SpanRate(1)
+    assert rate.allows(1000 * SECOND)
+    assert pickle.loads(pickle.dumps(rate)).allows(10 * SECOND)
+
+
 def test_call_over_the_rate_hands_its_parent_on(telemetry):
     """What a call without a span calls is parented to the nearest span there is."""
 
@@ -282,7 +305,7 @@ def test_quick_call_that_fails_has_its_span(telemetry):
 )
 def test_wrong_option_is_one_clear_error(option, value):
     """A wrong option names itself, its value and what is allowed."""
-    with pytest.raises(ValueError, match=f"{option}={value!r}: allowed is a number above 0"):
+    with pytest.raises(ValueError, match=f"^{option} is {value!r}: it must be a number above 0$"):
         monitor_performance(**{option: value})(len)
 
 
@@ -297,7 +320,7 @@ def test_variables_are_package_wide_defaults(telemetry, monkeypatch):
     leaf()
     assert not telemetry.spans()
     monkeypatch.setenv("CODOPERF_OTEL_MIN_SPAN_DURATION", "soon")
-    with pytest.raises(ValueError, match="CODOPERF_OTEL_MIN_SPAN_DURATION='soon'"):
+    with pytest.raises(ValueError, match=r"^CODOPERF_OTEL_MIN_SPAN_DURATION is 'soon': it must be"):
         monitor_performance(lambda: None)
 
 
@@ -312,7 +335,7 @@ def test_disabled_gives_the_function_itself(monkeypatch):
     assert monitor_performance("name")(function) is function
     assert tool("name")(function) is function
     monkeypatch.setenv("CODOPERF_OTEL_ENABLED", "no")
-    with pytest.raises(ValueError, match="CODOPERF_OTEL_ENABLED='no': allowed are true and false"):
+    with pytest.raises(ValueError, match=r"^CODOPERF_OTEL_ENABLED is 'no': it must be true or false$"):
         monitor_performance(function)
 
 
@@ -328,8 +351,6 @@ def test_cloudpickle_takes_a_local_decorated_function(telemetry):
 
 def test_monitors_go_through_pickle():
     """The global monitor is the other side's own; any other arrives empty."""
-    import pickle
-
     from codoperf_otel import performance_monitor
 
     global_one = performance_monitor._performance_monitor

@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 import codoperf_otel
-from codoperf_otel._monitoring.patterns import EXCLUDE, MONITOR, Patterns, chosen
+from codoperf_otel._environment_variables import EXCLUDE, MONITOR
+from codoperf_otel._zero_code.patterns import Patterns, option_patterns
 from codoperf_otel.instrumentation import CodoperfInstrumentor
 
 GOODS = """
@@ -80,25 +81,6 @@ SELECTED = {
 
 
 @pytest.fixture
-def shop(tmp_path, monkeypatch):
-    """A function that writes modules of this test and forgets them at its end."""
-    monkeypatch.syspath_prepend(str(tmp_path))
-    before = set(sys.modules)
-
-    def write(**modules):
-        for name, text in modules.items():
-            path = tmp_path / f"{name.replace('__', '/')}.py"
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(text)
-        importlib.invalidate_caches()
-        return tmp_path
-
-    yield write
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
-
-
-@pytest.fixture
 def instrumentor():
     """The instrumentor, which puts all back at the end of the test."""
     one = CodoperfInstrumentor()
@@ -127,9 +109,9 @@ def code_of(function):
     return getattr(getattr(function, "__code__", None), "co_filename", "")
 
 
-def test_functions_and_methods_are_monitored_as_a_module_loads(shop, instrumentor, telemetry):
+def test_functions_and_methods_are_monitored_as_a_module_loads(write_modules, instrumentor, telemetry):
     """Functions of each kind and public methods have spans, and give what they gave."""
-    shop(goods=GOODS)
+    write_modules(goods=GOODS)
     instrumentor.instrument(monitor=["goods.*"])
     import goods
 
@@ -150,9 +132,9 @@ def test_functions_and_methods_are_monitored_as_a_module_loads(shop, instrumento
     assert telemetry.parent(telemetry.spans("goods.price")[0]) == "goods.fetch"
 
 
-def test_functions_stay_what_they_are(shop, instrumentor):
+def test_functions_stay_what_they_are(write_modules, instrumentor):
     """Kinds, signatures, sources and the loader are as before."""
-    shop(goods=GOODS)
+    write_modules(goods=GOODS)
     instrumentor.instrument(monitor="goods.*")
     import goods
 
@@ -167,9 +149,9 @@ def test_functions_stay_what_they_are(shop, instrumentor):
     assert dataclasses.replace(goods.Item("a"), label="b").label == "b"
 
 
-def test_originals_come_back(shop, instrumentor):
+def test_originals_come_back(write_modules, instrumentor):
     """After `uninstrument` every name has its original, and later modules are left alone."""
-    shop(goods=GOODS, later=GOODS, till="from goods import price as cost, Basket\n")
+    write_modules(goods=GOODS, later=GOODS, till="from goods import price as cost, Basket\n")
     import goods
 
     originals = members(goods)
@@ -186,9 +168,9 @@ def test_originals_come_back(shop, instrumentor):
     assert wrapped(later) == set()
 
 
-def test_what_was_loaded_before_is_monitored_too(shop, instrumentor):
+def test_what_was_loaded_before_is_monitored_too(write_modules, instrumentor):
     """So are the names under which other modules have imported it."""
-    shop(goods=GOODS, till="from goods import price as cost\n")
+    write_modules(goods=GOODS, till="from goods import price as cost\n")
     import goods
     import till
 
@@ -197,9 +179,9 @@ def test_what_was_loaded_before_is_monitored_too(shop, instrumentor):
     assert till.cost is goods.price
 
 
-def test_a_name_that_others_set_since_is_theirs(shop, instrumentor):
+def test_a_name_that_others_set_since_is_theirs(write_modules, instrumentor):
     """What was patched over the monitored function stays when the originals come back."""
-    shop(goods=GOODS)
+    write_modules(goods=GOODS)
     instrumentor.instrument(monitor="goods.*")
     import goods
 
@@ -208,9 +190,9 @@ def test_a_name_that_others_set_since_is_theirs(shop, instrumentor):
     assert goods.price is int
 
 
-def test_a_reloaded_module_is_monitored(shop, instrumentor, telemetry):
+def test_a_reloaded_module_is_monitored(write_modules, instrumentor, telemetry):
     """What `importlib.reload` defines anew is monitored, once."""
-    folder = shop(goods="def price(): return 1\ndef tax(): return 1\n")
+    folder = write_modules(goods="def price(): return 1\ndef tax(): return 1\n")
     instrumentor.instrument(monitor="goods.*")
     import goods
 
@@ -222,9 +204,9 @@ def test_a_reloaded_module_is_monitored(shop, instrumentor, telemetry):
     assert wrapped(goods) == set()
 
 
-def test_what_is_monitored_is_not_monitored_twice(shop, instrumentor, telemetry):
+def test_what_is_monitored_is_not_monitored_twice(write_modules, instrumentor, telemetry):
     """Decorated functions keep their one span, whatever decorators are above ours."""
-    shop(
+    write_modules(
         goods="""
 import codoperf_otel, functools
 def other(function):
@@ -271,9 +253,9 @@ class Basket:
         ("", "", set()),
     ],
 )
-def test_patterns(shop, instrumentor, monitor, exclude, expected):
+def test_patterns(write_modules, instrumentor, monitor, exclude, expected):
     """Which names of a module a pattern selects."""
-    shop(goods=GOODS)
+    write_modules(goods=GOODS)
     instrumentor.instrument(monitor=monitor, exclude=exclude)
     import goods
 
@@ -305,7 +287,7 @@ def test_what_telemetry_is_made_of_is_left_alone(pattern, function, is_selected)
     assert patterns.may_select(module) or not is_selected
 
 
-def test_a_library_function_named_in_full_is_monitored(shop, instrumentor, telemetry):
+def test_a_library_function_named_in_full_is_monitored(write_modules, instrumentor, telemetry):
     """Also one of the standard library."""
     instrumentor.instrument(monitor="colorsys.rgb_to_hsv")
     import colorsys
@@ -314,9 +296,9 @@ def test_a_library_function_named_in_full_is_monitored(shop, instrumentor, telem
     assert [span.name for span in telemetry.spans()] == ["colorsys.rgb_to_hsv"]
 
 
-def test_an_import_that_fails_fails_as_before(shop, instrumentor):
+def test_an_import_that_fails_fails_as_before(write_modules, instrumentor):
     """The exception is the module's own, no frame is added to it, and the next try begins anew."""
-    folder = shop(goods="def price(): pass\n1 / 0\n")
+    folder = write_modules(goods="def price(): pass\n1 / 0\n")
     instrumentor.instrument(monitor="goods.*")
     with pytest.raises(ZeroDivisionError) as caught:
         import goods
@@ -330,11 +312,11 @@ def test_an_import_that_fails_fails_as_before(shop, instrumentor):
     assert wrapped(goods) == {"price"}
 
 
-def test_what_cannot_be_wrapped_breaks_no_import(shop, instrumentor, monkeypatch, caplog):
+def test_what_cannot_be_wrapped_breaks_no_import(write_modules, instrumentor, monkeypatch, caplog):
     """The function is left as it is, and one failure is logged once, however often it is met."""
-    shop(goods=GOODS, more=GOODS)
-    monkeypatch.setenv("CODOPERF_OTEL_MIN_SPAN_DURATION", "never")
+    write_modules(goods=GOODS, more=GOODS)
     instrumentor.instrument(monitor="goods.*,more.*")
+    monkeypatch.setenv("CODOPERF_OTEL_MIN_SPAN_DURATION", "never")
     import goods
     import more
 
@@ -345,9 +327,9 @@ def test_what_cannot_be_wrapped_breaks_no_import(shop, instrumentor, monkeypatch
     assert "CODOPERF_OTEL_MIN_SPAN_DURATION" in str(record.exc_info[1])
 
 
-def test_classes_that_watch_their_attributes(shop, instrumentor):
+def test_classes_that_watch_their_attributes(write_modules, instrumentor):
     """A metaclass is not told of what is not the program's doing."""
-    shop(
+    write_modules(
         goods="""
 class Watching(type):
     def __setattr__(cls, name, value): raise TypeError("read only")
@@ -363,9 +345,9 @@ class Basket(metaclass=Watching):
     assert wrapped(goods) == set()
 
 
-def test_modules_of_an_archive(shop, instrumentor):
+def test_modules_of_an_archive(write_modules, instrumentor):
     """However many they are; they share one loader, which is forgotten with the rest."""
-    folder = shop()
+    folder = write_modules()
     with zipfile.ZipFile(folder / "packed.zip", "w") as archive:
         for number in range(300):
             archive.writestr(f"part{number}.py", "def price(): pass\n")
@@ -382,7 +364,7 @@ def test_modules_of_an_archive(shop, instrumentor):
     assert wrapped(importlib.import_module("part299")) == set()
 
 
-def test_a_module_that_loads_at_its_first_use(shop, instrumentor):
+def test_a_module_that_loads_at_its_first_use(write_modules, instrumentor):
     """It is monitored when it loads, and is not made to load before."""
 
     def lazy(name):
@@ -392,7 +374,7 @@ def test_a_module_that_loads_at_its_first_use(shop, instrumentor):
         spec.loader.exec_module(module)
         return module
 
-    folder = shop(early="print(1 / 0)\n", slow="def wait(): pass\n")
+    folder = write_modules(early="print(1 / 0)\n", slow="def wait(): pass\n")
     early = lazy("early")
     instrumentor.instrument(monitor="early.*,slow.*")
     slow = lazy("slow")
@@ -403,9 +385,9 @@ def test_a_module_that_loads_at_its_first_use(shop, instrumentor):
     assert early.word == "loaded"
 
 
-def test_modules_that_are_not_ordinary(shop, instrumentor):
+def test_modules_that_are_not_ordinary(write_modules, instrumentor):
     """One of a namespace package, and one that puts another object in its place."""
-    shop(
+    write_modules(
         odd="import sys, types\ndef f(): pass\nsys.modules[__name__] = types.SimpleNamespace(f=f)\n",
         space__part="def price(): pass\n",
     )
@@ -417,10 +399,10 @@ def test_modules_that_are_not_ordinary(shop, instrumentor):
     assert odd.f() is None
 
 
-def test_several_threads_import(shop, instrumentor):
+def test_several_threads_import(write_modules, instrumentor):
     """Modules that load at the same time are each monitored once."""
     names = [f"goods{number}" for number in range(20)]
-    shop(**dict.fromkeys(names, "def price(): return 1\n"))
+    write_modules(**dict.fromkeys(names, "def price(): return 1\n"))
     instrumentor.instrument(monitor="goods*")
     threads = [threading.Thread(target=importlib.import_module, args=(name,)) for name in names * 3]
     for thread in threads:
@@ -431,9 +413,9 @@ def test_several_threads_import(shop, instrumentor):
     assert all(not hasattr(price.__wrapped__, "__wrapped__") for price in prices)
 
 
-def test_the_variables_are_the_default(shop, instrumentor, monkeypatch):
+def test_the_variables_are_the_default(write_modules, instrumentor, monkeypatch):
     """Without arguments the patterns are those of the variables; without any, nothing is done."""
-    shop(goods=GOODS)
+    write_modules(goods=GOODS)
     instrumentor.instrument(skip_dep_check=True)
     assert not instrumentor.is_instrumented_by_opentelemetry
     monkeypatch.setenv(MONITOR, "goods.price,goods.Basket")
@@ -444,9 +426,9 @@ def test_the_variables_are_the_default(shop, instrumentor, monkeypatch):
     assert wrapped(goods) == {"price", "same_price", "Basket.add", "Basket.empty", "Basket.name"}
 
 
-def test_all_instances_are_one(shop, instrumentor):
+def test_all_instances_are_one(write_modules, instrumentor):
     """A second instance sees that all is done, does nothing more, and can undo it."""
-    shop(goods=GOODS)
+    write_modules(goods=GOODS)
     instrumentor.instrument(monitor="goods.price")
     other = CodoperfInstrumentor()
     assert other.is_instrumented_by_opentelemetry
@@ -460,10 +442,10 @@ def test_all_instances_are_one(shop, instrumentor):
     assert len(sys.meta_path) == len(finders) - 1
 
 
-def test_providers_can_be_given(shop, instrumentor, telemetry):
+def test_providers_can_be_given(write_modules, instrumentor, telemetry):
     """Spans go to the given provider, and to the global one again afterwards."""
     codoperf_otel._telemetry.bind()
-    shop(goods=GOODS)
+    write_modules(goods=GOODS)
     instrumentor.instrument(monitor="goods.price", tracer_provider=telemetry.tracer_provider)
     import goods
 
@@ -477,9 +459,9 @@ def test_providers_can_be_given(shop, instrumentor, telemetry):
 @pytest.mark.parametrize("given", [3, [3], {"a": 1}, "a b", ["goods.*", "x/y"], "f()"])
 def test_a_wrong_pattern_is_one_clear_error(instrumentor, given):
     """It names the setting, the value and what is allowed."""
-    with pytest.raises(ValueError, match=r"^monitor=.*: allowed (is|are)"):
+    with pytest.raises(ValueError, match=r"^monitor is .*: it must be a (text or a list|dotted name)"):
         instrumentor.instrument(monitor=given)
-    with pytest.raises(ValueError, match=r"^exclude=.*: allowed (is|are)"):
+    with pytest.raises(ValueError, match=r"^exclude is .*: it must be a (text or a list|dotted name)"):
         instrumentor.instrument(monitor="goods.*", exclude=given)
     assert not instrumentor.is_instrumented_by_opentelemetry
 
@@ -489,15 +471,15 @@ def test_a_wrong_variable_is_logged(instrumentor, monkeypatch, caplog):
     monkeypatch.setenv(MONITOR, "goods,x y")
     instrumentor.instrument(skip_dep_check=True)
     (record,) = caplog.records
-    assert record.getMessage().startswith(f"nothing is monitored: {MONITOR}='x y': allowed are")
+    assert record.getMessage().startswith(f"nothing is monitored: {MONITOR} is 'x y': it must be")
 
 
 def test_patterns_of_an_option_or_its_variable(monkeypatch):
     """The option goes before its variable, even where it is empty."""
     monkeypatch.setenv(MONITOR, "a.*, b.*")
-    assert chosen("--monitor", None, MONITOR) == ("a.*", "b.*")
-    assert chosen("--monitor", ["c.*,d.*", "e.*"], MONITOR) == ("c.*", "d.*", "e.*")
-    assert chosen("--monitor", [], MONITOR) == ()
+    assert option_patterns("--monitor", None, MONITOR) == ("a.*", "b.*")
+    assert option_patterns("--monitor", ["c.*,d.*", "e.*"], MONITOR) == ("c.*", "d.*", "e.*")
+    assert option_patterns("--monitor", [], MONITOR) == ()
 
 
 PROGRAM = """
@@ -573,7 +555,7 @@ def test_a_wrong_variable_under_opentelemetry_instrument(contrib):
     """One line says what is wrong, and the program runs."""
     output, errors = instrumented(contrib, CODOPERF_OTEL_MONITOR="goods/price")
     assert output == "3 False False ['x']\n"
-    assert errors.startswith("nothing is monitored: CODOPERF_OTEL_MONITOR='goods/price'")
+    assert errors.startswith("nothing is monitored: CODOPERF_OTEL_MONITOR is 'goods/price': it must be")
     assert errors.count("\n") == 1
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import re
+from pathlib import Path
+
 import pytest
 
+import codoperf_otel
 from codoperf_otel._telemetry import names
 from codoperf_otel._telemetry.instruments import INSTRUMENTS
 
@@ -19,6 +24,13 @@ ATTRIBUTES = (
     "gen_ai.GEN_AI_TOOL_NAME", "gen_ai.GEN_AI_TOOL_TYPE", "process.PROCESS_CONTEXT_SWITCH_TYPE",
     "system.SYSTEM_PAGING_FAULT_TYPE",
 )  # fmt: skip
+
+
+def test_the_schema_is_the_conventions():
+    """The schema URL is that of the conventions which the names are compared with."""
+    from opentelemetry.semconv.schemas import Schemas
+
+    assert list(Schemas)[-1].value == names.SCHEMA_URL
 
 
 def convention(module: str) -> dict[str, object]:
@@ -76,3 +88,32 @@ def test_every_metric_name_has_an_instrument():
     """Each metric constant is in the table of instruments, and no instrument is unnamed."""
     constants = {value for key, value in vars(names).items() if key.isupper()}
     assert set(INSTRUMENTS) <= constants
+
+
+PACKAGE = Path(codoperf_otel.__file__).parent
+NAMES = PACKAGE / "_telemetry" / "names.py"
+# they read what any version of the package has written
+READERS = {"_report", "cli"}
+
+
+def literals(path: Path) -> set[str]:
+    """The texts in a module's code, docstrings left out."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    stated = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    constants = [node for node in nodes if isinstance(node, ast.Constant) and id(node) not in stated]
+    return {node.value for node in constants if isinstance(node.value, str)}
+
+
+def test_names_stand_in_one_module():
+    """No other module that writes telemetry spells a name of its own."""
+    spaces = ("codoperf.", "gen_ai.", "process.", "cpython.", "system.", "code.", "exception.", "otel.")
+    for path in PACKAGE.rglob("*.py"):
+        if path != NAMES and path.relative_to(PACKAGE).parts[0] not in READERS:
+            assert not [text for text in literals(path) if text.startswith(spaces)], path
+
+
+def test_every_name_is_used():
+    """A name that nothing sends or reads is no name of this package."""
+    sources = [path.read_text() for path in PACKAGE.rglob("*.py") if path != NAMES]
+    used = set().union(*(re.findall(r"\bnames\.([A-Z_]+)\b", source) for source in sources))
+    assert {name for name in vars(names) if name.isupper()} - used == set()

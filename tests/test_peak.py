@@ -11,8 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codoperf_otel._readings import memory, peak
+from codoperf_otel._environment_variables import CLEAR_REFS
+from codoperf_otel._once import Once, OncePerKey
+from codoperf_otel._readings import collection, memory, peak, reset_mark
 from codoperf_otel._readings.kept_file import KeptFile
+from codoperf_otel._readings.marks import Marks
 from codoperf_otel._readings.sampled_mark import SampledMark
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's mark is Linux's")
@@ -21,7 +24,7 @@ MIB = 1 << 20
 
 PRELUDE = """
 import os, sys, threading
-from codoperf_otel._readings import peak
+from codoperf_otel._readings import peak, reset_mark
 MIB = 1 << 20
 def use(mib):
     bytearray(mib * MIB)
@@ -174,7 +177,7 @@ def test_the_mark_is_left_alone_where_no_memory_moved():
     """Quiet windows one after another share a reset."""
     run(
         """
-        class Counted(peak.ResetMark):
+        class Counted(reset_mark.ResetMark):
             resets = 0
             def _reset(self, seen):
                 Counted.resets += 1
@@ -197,7 +200,7 @@ def test_what_rises_while_a_reset_is_prepared_is_in_the_open_windows_peak(monkey
 
     monkeypatch.setattr(peak, "_mark", None)
     window = peak.open_window()
-    monkeypatch.setattr(peak, "_clear_refs", Slow("/proc/self/clear_refs", os.O_WRONLY))
+    monkeypatch.setattr(reset_mark, "_clear_refs", Slow("/proc/self/clear_refs", os.O_WRONLY))
     monkeypatch.setattr(peak._mark, "_faults", -1)
     peak.open_window().close()
     reading = window.close()
@@ -349,12 +352,26 @@ def test_without_reset_a_peak_is_sampled_unless_the_mark_rose():
     )
 
 
-def test_mark_that_cannot_be_reset_is_sampled(monkeypatch):
-    """Where the kernel's file cannot be opened the memory is sampled."""
-    monkeypatch.setattr(peak, "_clear_refs", KeptFile("/proc/self/no_such_file", 1))
-    monkeypatch.setattr(peak, "_mark", None)
-    peak.open_window().close()
+def test_mark_that_cannot_be_reset_is_sampled(monkeypatch, caplog):
+    """Where the kernel's file cannot be opened the memory is sampled, which one line says."""
+    caplog.set_level("INFO", "codoperf_otel.readings")
+    monkeypatch.setattr(reset_mark, "_clear_refs", KeptFile("/proc/self/no_such_file", 1))
+    monkeypatch.setattr(peak, "_is_first_time", Once())
+    for _ in range(2):
+        monkeypatch.setattr(peak, "_mark", None)
+        peak.open_window().close()
     assert isinstance(peak._mark, SampledMark)
+    (line,) = caplog.messages
+    assert line.startswith("codoperf.process.memory.peak is sampled: the kernel's mark cannot be reset (")
+
+
+def test_memory_that_cannot_be_read_is_left_out_with_one_line(monkeypatch, caplog):
+    """Where nothing tells the memory there is no window, which one line says."""
+    caplog.set_level("INFO", "codoperf_otel.readings")
+    monkeypatch.setattr(memory, "rss", lambda: None)
+    monkeypatch.setattr(collection, "_is_first_time", OncePerKey())
+    assert [peak.open_window() for _ in range(2)] == [None, None]
+    assert caplog.messages == ["codoperf.process.memory.peak cannot be read on this platform and is left out"]
 
 
 def test_file_that_stops_to_be_writable_leaves_open_windows_exact(monkeypatch):
@@ -362,7 +379,7 @@ def test_file_that_stops_to_be_writable_leaves_open_windows_exact(monkeypatch):
     monkeypatch.setattr(peak, "_mark", None)
     window = peak.open_window()
     bytearray(60 * MIB)
-    monkeypatch.setattr(peak, "_clear_refs", KeptFile("/proc/self/no_such_file", 1))
+    monkeypatch.setattr(reset_mark, "_clear_refs", KeptFile("/proc/self/no_such_file", 1))
     later = peak.open_window()
     assert later.close().source == "sampled"
     reading = window.close()
@@ -371,9 +388,10 @@ def test_file_that_stops_to_be_writable_leaves_open_windows_exact(monkeypatch):
 
 def test_wrong_setting_is_named(monkeypatch, caplog):
     """A value that is neither true nor false is one warning, and resets go on."""
-    monkeypatch.setenv(peak.SETTING, "never")
+    monkeypatch.setenv(CLEAR_REFS, "never")
     assert peak._may_reset()
-    assert "CODOPERF_OTEL_CLEAR_REFS=never" in caplog.text
+    assert len(caplog.records) == 1
+    assert "CODOPERF_OTEL_CLEAR_REFS is 'never': it must be true or false" in caplog.text
 
 
 def test_descriptor_closed_by_the_program_is_never_written_to(tmp_path):
@@ -394,7 +412,7 @@ def test_descriptor_closed_by_the_program_is_never_written_to(tmp_path):
 @given(st.lists(st.one_of(st.integers(0, 20), st.none()), max_size=60))
 def test_marks_give_the_highest_since_any_moment(steps):
     """For any marks noted and any moments between them, the highest since each moment is exact."""
-    marks = peak.Marks()
+    marks = Marks()
     noted: list[int] = []
     moments: list[int] = []
     for step in steps:
@@ -409,7 +427,7 @@ def test_marks_give_the_highest_since_any_moment(steps):
 
 def test_marks_do_not_grow_with_what_is_noted():
     """A hundred thousand notes of a steady program leave no more than the distinct heights."""
-    marks = peak.Marks()
+    marks = Marks()
     for number in range(100_000):
         marks.note(number % 7)
     assert len(marks._highest) <= 7

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -40,6 +42,14 @@ STEPS = st.lists(
 
 # a plan may catch GeneratorExit and yield again: decorated or not, Python warns of it when it is collected
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left() -> Iterator[None]:
+    """What Python warns of is collected here, not at another test's expense."""
+    yield
+    gc.collect()
+
 
 RANDOM = settings(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -14,8 +14,10 @@ import psutil
 import pytest
 
 from codoperf_otel import _telemetry
-from codoperf_otel._readings import collection, figures, memory, process, with_psutil
+from codoperf_otel._once import OncePerKey
+from codoperf_otel._readings import cgroup, collection, memory, process_metrics, process_readings, with_psutil
 from codoperf_otel._readings.collection import Readings
+from codoperf_otel._readings.kept_file import KeptFile
 from codoperf_otel._telemetry import names
 from codoperf_otel._telemetry.instruments import INSTRUMENTS
 
@@ -45,9 +47,18 @@ class Clock:
 @pytest.fixture
 def without_proc(monkeypatch):
     """A platform without ``/proc`` and without ``resource``, on which psutil can be had."""
-    monkeypatch.setattr(figures, "PROC", "/nowhere")
-    monkeypatch.delattr(figures, "resource")
+    monkeypatch.setattr(process_readings, "PROC", "/nowhere")
+    monkeypatch.delattr(process_readings, "resource")
     monkeypatch.setattr(memory, "_statm", None)
+    for folder in ("_task", "_fd"):
+        monkeypatch.setattr(process_readings, folder, KeptFile("/nowhere"))
+    monkeypatch.setattr(cgroup, "PROC", "/nowhere")
+    caches = (cgroup._known_folders, process_readings._started)
+    for each in caches:
+        each.cache_clear()
+    yield
+    for each in caches:
+        each.cache_clear()
 
 
 @pytest.fixture
@@ -69,31 +80,33 @@ def test_rss_is_what_psutil_reads():
 
 def test_rss_comes_from_psutil_without_proc(without_proc):
     """Without ``/proc`` psutil gives the resident memory."""
-    assert memory.rss() == psutil.Process().memory_info().rss
+    own = psutil.Process()
+    memory.rss(), own.memory_info()  # what the first of these take is taken
+    assert memory.rss() == own.memory_info().rss
 
 
 def test_rss_is_absent_where_nothing_tells_it(without_proc, without_psutil, monkeypatch):
     """With neither ``/proc`` nor psutil there is no reading, and no exception."""
-    monkeypatch.setattr(memory, "_recent", (-SECOND, None))
+    monkeypatch.setattr(memory, "recent", memory.Recent())
     assert memory.rss() is None
-    assert memory.recent_rss_mb(time.perf_counter_ns()) is None
+    assert memory.recent.mb_at(time.perf_counter_ns()) is None
 
 
 def test_recent_rss_is_read_again_after_100_ms(monkeypatch):
     """One reading serves for 100 ms of the clock that is handed in, and no longer."""
     now = time.perf_counter_ns() + SECOND
     readings = iter([10 * MIB, 20 * MIB])
-    monkeypatch.setattr(memory, "_recent", (-SECOND, None))
+    monkeypatch.setattr(memory, "recent", memory.Recent())
     monkeypatch.setattr(memory, "rss", lambda: next(readings))
-    assert memory.recent_rss_mb(now) == 10.0
-    assert memory.recent_rss_mb(now + 99_999_999) == 10.0
-    assert memory.recent_rss_mb(now + 100_000_000) == 20.0
+    assert memory.recent.mb_at(now) == 10.0
+    assert memory.recent.mb_at(now + 99_999_999) == 10.0
+    assert memory.recent.mb_at(now + 100_000_000) == 20.0
 
 
 def test_recent_rss_is_read_at_the_first_call_of_a_new_clock(monkeypatch):
     """A clock that begins at 0 gets a reading, not the absence before the first."""
-    monkeypatch.setattr(memory, "_recent", (memory._NEVER, None))
-    assert memory.recent_rss_mb(0) > 1
+    monkeypatch.setattr(memory, "recent", memory.Recent())
+    assert memory.recent.mb_at(0) > 1
 
 
 @linux
@@ -102,14 +115,16 @@ def test_resident_memory_after_a_fork_is_the_childs():
     run(
         """
 import os, time
-from codoperf_otel._readings import memory
+from codoperf_otel._readings import memory, process_readings as process
 before = memory.rss()
-memory.recent_rss_mb(time.perf_counter_ns())
+memory.recent.mb_at(time.perf_counter_ns())
+process.memory(), process.uptime()
 pid = os.fork()
 if pid == 0:
     kept = bytearray(100 << 20)
     assert memory.rss() - before > 90 << 20
-    assert memory.recent_rss_mb(time.perf_counter_ns()) * 2**20 - before > 90 << 20
+    assert process.memory().resident - before > 90 << 20
+    assert memory.recent.mb_at(time.perf_counter_ns()) * 2**20 - before > 90 << 20
     os._exit(0)
 assert os.waitpid(pid, 0)[1] == 0
 assert memory.rss() - before < 20 << 20
@@ -124,11 +139,15 @@ def test_descriptor_closed_by_the_program_is_opened_anew(tmp_path):
     run(
         f"""
 import os
-from codoperf_otel._readings import memory
+from codoperf_otel._readings import memory, process_readings as process
 before = memory.rss()
+process.memory(), process.threads(), process.disk_io()
 os.closerange(3, 256)
 strangers = [os.open("{tmp_path}/text", os.O_RDONLY) for _ in range(9)]
 assert abs(memory.rss() - before) < 5 << 20
+assert abs(process.memory().resident - before) < 5 << 20
+assert process.threads() == 1
+assert process.disk_io() is not None
 assert all(os.fstat(stranger) for stranger in strangers)
 """
     )
@@ -139,28 +158,32 @@ assert all(os.fstat(stranger) for stranger in strangers)
 
 def test_sources_are_all_metrics_of_process_and_interpreter():
     """Each ``process.*`` and ``cpython.gc.*`` instrument of the table has a source, and nothing else has."""
-    assert set(process.SOURCES) == {name for name in INSTRUMENTS if name.startswith(("process.", "cpython."))}
+    assert set(process_metrics.SOURCES) == {
+        name for name in INSTRUMENTS if name.startswith(("process.", "cpython.gc.", "codoperf.process."))
+    }
 
 
 @linux
 @pytest.mark.usefixtures("without_psutil")
 def test_every_metric_is_read_without_psutil(telemetry, monkeypatch):
     """On Linux the standard library and ``/proc`` give every figure, with the convention's attributes."""
+    monkeypatch.setattr(cgroup, "memory_limit", lambda: MIB)
+    monkeypatch.setattr(cgroup, "throttled_time", lambda: 0.5)
     clock = Clock()
-    monkeypatch.setattr(process, "_readings", Readings(process.read, clock))
-    process.start()
+    monkeypatch.setattr(process_metrics, "_readings", Readings(process_metrics.read, clock))
+    process_metrics.start()
     clock.now += SECOND
-    for name, source in process.SOURCES.items():
+    for name, source in process_metrics.SOURCES.items():
         _telemetry.observe(name, source)
     try:
         data = telemetry.reader.get_metrics_data()
     finally:
-        for name in process.SOURCES:
+        for name in process_metrics.SOURCES:
             _telemetry.unobserve(name)
     points = {
         metric.name: [tuple(point.attributes.items()) for point in metric.data.data_points]
         for metric in data.resource_metrics[0].scope_metrics[0].metrics
-        if metric.name in process.SOURCES
+        if metric.name in process_metrics.SOURCES
     }
     modes = [(("cpu.mode", "user"),), (("cpu.mode", "system"),)]
     generations = [(("cpython.gc.generation", number),) for number in range(3)]
@@ -181,13 +204,15 @@ def test_every_metric_is_read_without_psutil(telemetry, monkeypatch):
             ((names.PAGING_FAULT_TYPE, "major"),),
         ],
         "process.disk.io": [(("disk.io.direction", "read"),), (("disk.io.direction", "write"),)],
+        "codoperf.process.memory.limit": [()],
+        "codoperf.process.cpu.throttled.time": [()],
         "cpython.gc.collections": generations,
         "cpython.gc.collected_objects": generations,
         "cpython.gc.uncollectable_objects": generations,
     }
 
 
-def agree(reading: process.Reading) -> None:
+def agree(reading: process_metrics.Reading) -> None:
     """Fail unless a reading is what psutil reads now."""
     own = psutil.Process()
     assert reading.cpu == pytest.approx(own.cpu_times()[:2], abs=0.5)
@@ -206,7 +231,7 @@ def test_reading_is_what_psutil_reads():
     thread = threading.Thread(target=end.wait)
     thread.start()
     try:
-        agree(process.read(0))
+        agree(process_metrics.read(0))
     finally:
         end.set()
         thread.join()
@@ -214,7 +239,7 @@ def test_reading_is_what_psutil_reads():
 
 def test_reading_comes_from_psutil_without_proc(without_proc):
     """Without ``/proc`` and ``resource`` psutil gives what it can; page faults by type it cannot."""
-    reading = process.read(0)
+    reading = process_metrics.read(0)
     agree(reading)
     assert reading.switches is not None
     assert reading.faults is None
@@ -222,56 +247,81 @@ def test_reading_comes_from_psutil_without_proc(without_proc):
 
 def test_descriptors_are_those_that_are_open():
     """Three more open files are three more descriptors."""
-    before = figures.descriptors()
+    before = process_readings.descriptors()
     opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(3)]
-    assert figures.descriptors() == before + 3
+    assert process_readings.descriptors() == before + 3
     for descriptor in opened:
         os.close(descriptor)
-    assert figures.descriptors() == before
+    assert process_readings.descriptors() == before
 
 
 def test_descriptors_are_counted_where_the_folder_has_no_size(monkeypatch):
     """Kernels before 6.2 give no size for ``fd``; then its entries are counted."""
-    expected = figures.descriptors()
-    monkeypatch.setattr(figures.os, "stat", lambda path: os.stat_result([0] * 10))
-    assert figures.descriptors() == expected
+    expected = process_readings.descriptors()
+    monkeypatch.setattr(KeptFile, "status", lambda folder: os.stat_result([0] * 10))
+    assert process_readings.descriptors() == expected
+
+
+@linux
+def test_threads_are_those_that_run(monkeypatch):
+    """Three more threads are three more, also where the folder of threads does not have a link for each."""
+    end = threading.Event()
+    before = process_readings.threads()
+    threads = [threading.Thread(target=end.wait) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    assert process_readings.threads() == before + 3
+    monkeypatch.setattr(KeptFile, "status", lambda folder: os.stat_result([0] * 10))
+    assert process_readings.threads() == before + 3
+    end.set()
+    for thread in threads:
+        thread.join()
 
 
 def test_context_switches_count_every_thread():
     """Switches of a thread that has ended are the process's, too."""
-    before = figures.switches().voluntary
+    before = process_readings.switches().voluntary
     thread = threading.Thread(
         target=lambda: [time.sleep(0) or os.sched_yield() or time.sleep(1e-6) for _ in range(50)]
     )
     thread.start()
     thread.join()
-    assert figures.switches().voluntary - before >= 50
+    assert process_readings.switches().voluntary - before >= 50
 
 
 def test_page_faults_and_cpu_time_rise_with_use():
     """Touching new memory is a minor fault a page, and computing is user time."""
-    faults, spent = figures.faults(), figures.cpu()
+    faults, spent = process_readings.faults(), process_readings.cpu()
     bytearray(40 * MIB)
     sum(range(2_000_000))
-    assert figures.faults().minor > faults.minor
-    assert figures.cpu().user > spent.user
+    assert process_readings.faults().minor > faults.minor
+    assert process_readings.cpu().user > spent.user
 
 
 def test_uptime_begins_with_the_process_not_the_import():
     """The time before the first import of this package counts."""
     uptime = run(
-        "import time; time.sleep(0.3)\nfrom codoperf_otel._readings import figures; print(figures.uptime())"
+        "import time; time.sleep(0.3)\n"
+        "from codoperf_otel._readings.process_readings import uptime; print(uptime())"
     )
     assert 0.3 <= float(uptime) < 30
+
+
+def test_uptime_goes_on_where_the_clock_is_set(without_proc, monkeypatch):
+    """psutil goes by the wall clock: setting it an hour ahead or back makes no process older or younger."""
+    before, real = process_readings.uptime(), time.time
+    for hours in (1, -1):
+        monkeypatch.setattr(time, "time", lambda hours=hours: real() + 3600 * hours)
+        assert process_readings.uptime() == pytest.approx(before, abs=5)
 
 
 def test_what_cannot_be_read_is_left_out_with_one_line(without_proc, without_psutil, monkeypatch, caplog):
     """A figure that the platform does not give is absent, said once, and raises nothing."""
     caplog.set_level(logging.INFO, "codoperf_otel.readings")
-    monkeypatch.setattr(process, "_readings", Readings(process.read))
-    monkeypatch.setattr(collection, "_left_out", set())
+    monkeypatch.setattr(process_metrics, "_readings", Readings(process_metrics.read))
+    monkeypatch.setattr(collection, "_is_first_time", OncePerKey())
     for _ in range(2):
-        found = {name for name, source in process.SOURCES.items() if list(source())}
+        found = {name for name, source in process_metrics.SOURCES.items() if list(source())}
     assert found == {
         names.PROCESS_CPU_TIME,
         names.CPYTHON_GC_COLLECTIONS,
@@ -279,13 +329,13 @@ def test_what_cannot_be_read_is_left_out_with_one_line(without_proc, without_psu
         names.CPYTHON_GC_UNCOLLECTABLE_OBJECTS,
     }
     left_out = [record.args[0] for record in caplog.records]
-    assert sorted(left_out) == sorted(set(process.SOURCES) - found - {names.PROCESS_CPU_UTILIZATION})
+    assert sorted(left_out) == sorted(set(process_metrics.SOURCES) - found - {names.PROCESS_CPU_UTILIZATION})
 
 
 def test_one_reading_serves_all_callbacks_for_50_ms():
     """All that is asked within 50 ms comes from one reading; after that there is a new one."""
     clock = Clock()
-    readings = Readings(process.read, clock)
+    readings = Readings(process_metrics.read, clock)
     first = readings.latest()
     clock.now += 49_999_999
     assert readings.latest() is first
@@ -293,28 +343,28 @@ def test_one_reading_serves_all_callbacks_for_50_ms():
     assert readings.latest() is not first
 
 
-def cpu_readings(clock: Clock) -> process.Readings:
+def cpu_readings(clock: Clock) -> process_metrics.Readings:
     """Readings in which the process uses half a CPU in user mode and a quarter in system mode."""
 
-    def take(at_ns: int) -> process.Reading:
+    def take(at_ns: int) -> process_metrics.Reading:
         seconds = at_ns / SECOND
-        nothing = [None] * (len(process.Reading._fields) - 2)
-        return process.Reading(at_ns, figures.Cpu(0.5 * seconds, 0.25 * seconds), *nothing)
+        nothing = [None] * (len(process_metrics.Reading._fields) - 2)
+        return process_metrics.Reading(at_ns, process_readings.Cpu(0.5 * seconds, 0.25 * seconds), *nothing)
 
     return Readings(take, clock)
 
 
 def utilization() -> dict[str, float]:
     """What the source of ``process.cpu.utilization`` gives, by mode."""
-    source = process.SOURCES[names.PROCESS_CPU_UTILIZATION]
+    source = process_metrics.SOURCES[names.PROCESS_CPU_UTILIZATION]
     return {seen.attributes[names.CPU_MODE]: seen.value for seen in source()}
 
 
 def test_utilization_is_cpu_time_over_the_time_of_all_cpus(monkeypatch):
     """The convention's definition: CPU time by elapsed time and by the CPUs the process may use."""
     clock = Clock()
-    monkeypatch.setattr(process, "_readings", cpu_readings(clock))
-    monkeypatch.setattr(figures, "cpu_count", lambda: 2)
+    monkeypatch.setattr(process_metrics, "_readings", cpu_readings(clock))
+    monkeypatch.setattr(process_readings, "available_cpus", lambda: 2)
     assert utilization() == {}
     clock.now = SECOND - 1
     assert utilization() == {}
@@ -326,8 +376,8 @@ def test_two_readers_do_not_take_utilization_from_each_other(monkeypatch):
     """Each of two readers that come one after the other sees the same utilization, however often they ask."""
     clock = Clock()
     readings = cpu_readings(clock)
-    monkeypatch.setattr(process, "_readings", readings)
-    monkeypatch.setattr(figures, "cpu_count", lambda: 1)
+    monkeypatch.setattr(process_metrics, "_readings", readings)
+    monkeypatch.setattr(process_readings, "available_cpus", lambda: 1)
     utilization()
     for _ in range(100):
         clock.now += 60_000_000
@@ -350,7 +400,7 @@ def test_utilization_is_measured_over_the_last_reading_one_second_old(monkeypatc
 
 def test_collections_of_the_garbage_collector_are_counted():
     """One full collection is one more of the oldest generation."""
-    source = process.SOURCES[names.CPYTHON_GC_COLLECTIONS]
+    source = process_metrics.SOURCES[names.CPYTHON_GC_COLLECTIONS]
     oldest = [seen.value for seen in source()][-1]
     gc.collect()
     assert [seen.value for seen in source()][-1] == oldest + 1

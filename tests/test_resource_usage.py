@@ -150,3 +150,23 @@ def test_what_cannot_be_called_is_refused():
     """Decorating something else says so."""
     with pytest.raises(TypeError, match="not 3"):
         profile_memory_usage(3)
+
+
+def test_a_handler_that_tracks_is_called_once_per_operation(caplog):
+    """What a log handler does is no telemetry: what it tracks is counted, and not logged again."""
+
+    class Tracking(logging.Handler):
+        def emit(self, record):
+            with track_resource_usage("in the handler"):
+                said.append(record.operation)
+
+    said = []
+    caplog.set_level(logging.INFO, "codoperf_otel.performance_monitor")
+    log = logging.getLogger("codoperf_otel.performance_monitor")
+    log.addHandler(handler := Tracking())
+    try:
+        with track_resource_usage("outside"):
+            pass
+    finally:
+        log.removeHandler(handler)
+    assert said == ["outside"]

@@ -194,6 +194,11 @@ SCRIPTS = {
         def main(): subprocess.run([sys.executable, "-c", "import sys; print(len(sys.argv))"], check=True)
         main()
         """,
+    "a program that is not there": """
+        import subprocess
+        def main(): subprocess.run(["/nothing/there"])
+        main()
+        """,
     "a deep expression": "def f(): pass\nx = 1\nprint(" + "+".join(["x"] * 2500) + ")\n",
 }
 
@@ -254,6 +259,16 @@ def test_a_script_is_what_it_is_without_us(tmp_path, name):
     arguments = ["shop.py", "-m", "--e", "--", "--monitor", "--help", "", "x y"]
     plain = execute([sys.executable, *arguments], tmp_path, stdin="a\nb\n")
     assert execute([*RUN, "--file", "out", *arguments], tmp_path, stdin="a\nb\n") == plain
+
+
+def test_a_monitored_module_that_fails_adds_no_frame(tmp_path):
+    """Its traceback is the one without us, however it was imported."""
+    write(tmp_path, "broken.py", "def fine(): pass\n1 / 0\n")
+    write(tmp_path, "shop.py", "import importlib\nimportlib.import_module('broken')\n")
+    plain = execute([sys.executable, "shop.py"], tmp_path)
+    monitored = execute([*RUN, "--file", "out", "--monitor", "broken.*", "shop.py"], tmp_path)
+    assert "ZeroDivisionError" in plain[2]
+    assert monitored[2].startswith(plain[2])
 
 
 @pytest.mark.parametrize(
@@ -467,11 +482,17 @@ def test_a_pattern_without_a_match_is_named(tmp_path):
     ("options", "variables", "named"),
     [
         ([], {}, "a script, or -m and a module"),
-        (["--monitor", "shop/x.py", "shop.py"], {}, "--monitor='shop/x.py'"),
-        (["--exclude", "a b", "shop.py"], {}, "--exclude='a b'"),
-        (["shop.py"], {"CODOPERF_OTEL_MONITOR": "a:b"}, "CODOPERF_OTEL_MONITOR='a:b'"),
-        (["shop.py"], {"CODOPERF_OTEL_EXCLUDE": "()"}, "CODOPERF_OTEL_EXCLUDE='()'"),
-        (["shop.py"], {"CODOPERF_OTEL_ENABLED": "maybe"}, "CODOPERF_OTEL_ENABLED='maybe'"),
+        (["--monitor", "shop/x.py", "shop.py"], {}, "--monitor is 'shop/x.py': it must be"),
+        (["--exclude", "a b", "shop.py"], {}, "--exclude is 'a b': it must be"),
+        (["shop.py"], {"CODOPERF_OTEL_MONITOR": "a:b"}, "CODOPERF_OTEL_MONITOR is 'a:b': it must be"),
+        (["shop.py"], {"CODOPERF_OTEL_EXCLUDE": "()"}, "CODOPERF_OTEL_EXCLUDE is '()': it must be"),
+        (["shop.py"], {"CODOPERF_OTEL_ENABLED": "maybe"}, "CODOPERF_OTEL_ENABLED is 'maybe': it must be"),
+        (["shop.py"], {"CODOPERF_OTEL_CLEAR_REFS": "x"}, "CODOPERF_OTEL_CLEAR_REFS is 'x': it must be"),
+        (
+            ["shop.py"],
+            {"CODOPERF_OTEL_MIN_SPAN_DURATION": "abc"},
+            "CODOPERF_OTEL_MIN_SPAN_DURATION is 'abc': it must be a number above 0",
+        ),
         (["--endpoint", "nowhere", "shop.py"], {}, "endpoint is 'nowhere'"),
     ],
 )

@@ -6,13 +6,14 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Callable
 
 import pytest
 
-from codoperf_otel._readings import memory, peak, sampled_mark
+from codoperf_otel._readings import memory, peak, reset_mark
 from codoperf_otel._readings.kept_file import KeptFile
 from codoperf_otel._readings.sampled_mark import SampledMark
-from codoperf_otel._readings.sampler import Sampler
+from codoperf_otel._readings.sampler import Sampler, Wake
 from codoperf_otel.performance_monitor import performance_context
 
 MIB = 1 << 20
@@ -30,7 +31,7 @@ class Time:
     def clock(self) -> int:
         return self.now
 
-    def wait(self, changed: threading.Event, seconds: float) -> None:
+    def wait(self, changed: Wake, seconds: float) -> None:
         self.now += round(seconds * 1e9)
 
 
@@ -158,7 +159,7 @@ def test_a_waiting_thread_hears_of_who_comes_and_goes():
     """With the real wait: a short interval is served while a long one is waited for, and the thread ends."""
     waiting = threading.Event()
 
-    def wait(changed: threading.Event, seconds: float) -> None:
+    def wait(changed: Wake, seconds: float) -> None:
         waiting.set()
         changed.wait(seconds)
 
@@ -180,7 +181,7 @@ def test_interval_too_long_to_be_waited_for_at_once(time):
     waited = []
     waiting = threading.Event()
 
-    def wait(changed: threading.Event, seconds: float) -> None:
+    def wait(changed: Wake, seconds: float) -> None:
         waited.append(seconds)
         waiting.set()
         changed.wait(10)
@@ -289,7 +290,7 @@ def resident(monkeypatch) -> list[int]:
     """The resident memory and the kernel's mark, as a test sets them, in bytes."""
     figures = [100, 0]
     monkeypatch.setattr(memory, "rss", lambda: figures[0])
-    monkeypatch.setattr(sampled_mark, "readable_vm_hwm", lambda: figures[1])
+    monkeypatch.setattr(memory, "high_water_mark", lambda: figures[1])
     return figures
 
 
@@ -397,15 +398,15 @@ def test_memory_freed_inside_a_window_is_seen_without_resets():
 
 @linux
 def test_no_thread_where_the_mark_can_be_reset():
-    """Where the kernel tells the peak nothing is sampled, and the sampler is not even loaded."""
+    """Where the kernel reports the peak nothing is sampled."""
     run(
         """
-        import sys, threading
-        from codoperf_otel._readings import peak
+        import threading
+        from codoperf_otel._readings import peak, sampler
         window = peak.open_window()
         assert threading.active_count() == 1
         assert window.close().source == "kernel"
-        assert "codoperf_otel._readings.sampler" not in sys.modules
+        assert not sampler.shared._turns
         """
     )
 
@@ -413,8 +414,8 @@ def test_no_thread_where_the_mark_can_be_reset():
 def test_a_platform_without_the_files_samples(monkeypatch, idle):
     """Where there is neither a mark to reset nor one to read, samples are all there is."""
     nothing = KeptFile("/proc/self/no_such_file", 1)
-    monkeypatch.setattr(peak, "_clear_refs", nothing)
-    monkeypatch.setattr(peak, "_status", nothing)
+    monkeypatch.setattr(reset_mark, "_clear_refs", nothing)
+    monkeypatch.setattr(memory, "_status", nothing)
     monkeypatch.setattr(peak, "_mark", None)
     window = peak.open_window()
     peak._mark._sample(0)
@@ -444,3 +445,26 @@ def test_a_forked_child_samples_its_own_windows():
         """,
         CODOPERF_OTEL_CLEAR_REFS="false",
     )
+
+
+def test_a_signal_handler_may_subscribe_in_the_midst_of_it() -> None:
+    """It comes between any two lines; what it waits for must not be held by its own thread."""
+    sampler = Sampler()
+
+    def at_each_call(*_: object) -> None:
+        sys.setprofile(None)
+        sampler.subscribe(repr, 10)
+        sampler.unsubscribe(repr)
+        sys.setprofile(at_each_call)
+
+    worker = threading.Thread(target=_subscribe_under, args=(sampler, at_each_call), daemon=True)
+    worker.start()
+    worker.join(10)
+    assert not worker.is_alive()
+
+
+def _subscribe_under(sampler: Sampler, profile: Callable[..., None]) -> None:
+    sys.setprofile(profile)
+    sampler.subscribe(print, 10)
+    sampler.unsubscribe(print)
+    sys.setprofile(None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,6 +20,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+pytestmark = pytest.mark.once
 
 CONFIG = Path(__file__).resolve().parent.parent / "collector-config"
 STACK = CONFIG / "stack"
@@ -188,8 +191,35 @@ def test_up_again_says_that_it_is_up(running_stack: Path) -> None:
     ran = stack("up", "--dir", running_stack)
     assert ran.returncode == 0
     assert "already up" in ran.stdout
-    assert f"OTEL_EXPORTER_OTLP_ENDPOINT={addresses(running_stack)['otlp_grpc']}\n" in ran.stdout
+    at = addresses(running_stack)
+    variables = f"OTEL_EXPORTER_OTLP_ENDPOINT={at['otlp_http']} OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
+    assert ran.stdout.splitlines()[-1] == f"export {variables}"
     assert pids(running_stack) == before
+
+
+@pytest.mark.stack
+def test_the_addresses_that_up_prints_answer(running_stack: Path) -> None:
+    """What it names of Jaeger and Prometheus can be opened as it stands."""
+    said = stack("up", "--dir", running_stack).stdout
+    named = dict(re.findall(r"^(Jaeger|Prometheus) +(http\S+)$", said, re.MULTILINE))
+    assert all("data" in get(named[service]) for service in ("Jaeger", "Prometheus"))
+
+
+def test_up_prints_the_endpoint_that_the_docs_use(tmp_path: Path) -> None:
+    """On the usual ports, the endpoint to export to is the one of the README, and the variable is enough."""
+    script = (
+        "import json, pathlib, run, services;"
+        f"folder = pathlib.Path({str(tmp_path)!r});"
+        "(folder / run.ADDRESSES).write_text(json.dumps(services.Ports().addresses()));"
+        "run._tell(folder)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=STACK, capture_output=True, text=True, check=True
+    )
+    line = "export OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318"
+    assert ran.stdout.splitlines()[-1] == line
+    for page in (CONFIG.parent / "README.md", CONFIG / "README.md"):
+        assert re.search(rf"^ *{line}$", page.read_text(), re.MULTILINE)
 
 
 @pytest.mark.stack

@@ -18,11 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codoperf_otel import _telemetry
-from codoperf_otel._readings import collection, machine, sampler, system
+from codoperf_otel._once import OncePerKey
+from codoperf_otel._readings import collection, sampler, system_metrics, system_readings
 from codoperf_otel._readings.collection import Readings
 from codoperf_otel._readings.sampler import Sampler
-from codoperf_otel._statistics import OVERFLOW
-from codoperf_otel._telemetry import names
+from codoperf_otel._telemetry import attribute_sets, names
+from codoperf_otel._telemetry.attribute_sets import OVERFLOW, AttributeSets
 from codoperf_otel._telemetry.instruments import INSTRUMENTS
 from codoperf_otel.system_monitor import SystemMetrics, SystemMonitor, get_system_metrics
 
@@ -45,16 +46,16 @@ class Clock:
         return self.now
 
 
-def take(at_ns: int) -> system.Reading:
+def take(at_ns: int) -> system_metrics.Reading:
     """A machine that was up for 10 s at the clock's 0, all of it idle, and works half of the time since."""
     seconds = at_ns / SECOND
-    return system.Reading(
+    return system_metrics.Reading(
         at_ns,
         1000 + seconds,
         {"user": 0.4 * seconds, "system": 0.1 * seconds, "idle": 10 + 0.3 * seconds, "iowait": 0.2 * seconds},
-        machine.Memory(1000 * MIB, {"used": 250 * MIB, "free": 700 * MIB}),
-        machine.Filesystem(100 * GIB, 20 * GIB, 60 * GIB),
-        {"eth0": machine.Traffic(100 + at_ns, 10), "lo": machine.Traffic(5, 5)},
+        system_readings.Memory(1000 * MIB, {"used": 250 * MIB, "free": 700 * MIB}),
+        system_readings.Filesystem(100 * GIB, 20 * GIB, 60 * GIB),
+        {"eth0": system_readings.Traffic(100 + at_ns, 10), "lo": system_readings.Traffic(5, 5)},
     )
 
 
@@ -66,17 +67,17 @@ def clock() -> Clock:
 @pytest.fixture
 def steady(clock, monkeypatch) -> Clock:
     """A machine whose figures are known, and its clock."""
-    monkeypatch.setattr(system, "_readings", Readings(take, clock))
+    monkeypatch.setattr(system_metrics, "_readings", Readings(take, clock))
     return clock
 
 
 @pytest.fixture
 def without_proc(monkeypatch):
     """A platform without ``/proc``."""
-    monkeypatch.setattr(machine, "PROC", "/nowhere")
-    system._filesystem_attributes.cache_clear()
+    monkeypatch.setattr(system_readings, "PROC", "/nowhere")
+    system_metrics._filesystem_attributes.cache_clear()
     yield
-    system._filesystem_attributes.cache_clear()
+    system_metrics._filesystem_attributes.cache_clear()
 
 
 @pytest.fixture
@@ -88,8 +89,8 @@ def nothing_told(without_proc, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "psutil", None)
     monkeypatch.setattr(shutil, "disk_usage", refuse)
-    monkeypatch.setattr(system, "_readings", Readings(system.read))
-    monkeypatch.setattr(collection, "_left_out", set())
+    monkeypatch.setattr(system_metrics, "_readings", Readings(system_metrics.read))
+    monkeypatch.setattr(collection, "_is_first_time", OncePerKey())
 
 
 def run(script: str) -> str:
@@ -119,28 +120,28 @@ def agree(metrics: SystemMetrics) -> None:
 
 def test_metrics_are_what_psutil_reads(monkeypatch):
     """Each figure agrees with psutil's."""
-    monkeypatch.setattr(system, "_readings", Readings(system.read))
+    monkeypatch.setattr(system_metrics, "_readings", Readings(system_metrics.read))
     agree(SystemMonitor().get_current_metrics())
 
 
 def test_metrics_come_from_psutil_without_proc(without_proc, monkeypatch):
     """Without ``/proc`` psutil gives every figure, and how the root directory is mounted."""
-    monkeypatch.setattr(system, "_readings", Readings(system.read))
+    monkeypatch.setattr(system_metrics, "_readings", Readings(system_metrics.read))
     agree(SystemMonitor().get_current_metrics())
-    assert machine.mount() is not None
+    assert system_readings.mount() is not None
 
 
 @linux
 def test_proc_and_psutil_have_the_same_figures(without_proc, monkeypatch):
     """The two ways to a figure give the same parts of it, and nearly the same numbers."""
-    by_psutil = system.read(0)
-    mount = machine.mount()
-    monkeypatch.setattr(machine, "PROC", "/proc")
-    by_proc = system.read(0)
+    by_psutil = system_metrics.read(0)
+    mount = system_readings.mount()
+    monkeypatch.setattr(system_readings, "PROC", "/proc")
+    by_proc = system_metrics.read(0)
     assert by_psutil.cpu == pytest.approx(by_proc.cpu, abs=2)
     assert by_psutil.memory.states == pytest.approx(by_proc.memory.states, abs=GIB)
     assert by_psutil.network.keys() == by_proc.network.keys()
-    assert mount == machine.mount()
+    assert mount == system_readings.mount()
 
 
 def test_cpu_is_that_between_two_readings(steady):
@@ -169,13 +170,13 @@ def test_shares_of_cpu_add_up(before, now):
     """Whatever the counters say, those that run back included, shares add up to 1 and use is 0 to 1."""
     modes = ("user", "nice", "system", "idle", "iowait", "interrupt", "steal", "other")
     earlier, latest = (
-        system.Reading(0, 0, dict(zip(modes, times, strict=True)), None, None, None)
+        system_metrics.Reading(0, 0, dict(zip(modes, times, strict=True)), None, None, None)
         for times in (before, now)
     )
-    shares = system.utilization(latest, earlier)
+    shares = system_metrics.utilization(latest, earlier)
     if shares is not None:
         assert sum(shares.values()) == pytest.approx(1)
-        assert 0 <= system.busy(shares) <= 1
+        assert 0 <= system_metrics.busy(shares) <= 1
 
 
 def test_figures_are_in_the_documented_units(steady):
@@ -210,7 +211,7 @@ def test_figures_that_cannot_be_read_are_none(nothing_told):
 def test_a_file_system_of_no_size_tells_nothing(monkeypatch):
     """Where the root has no size there is no share of it."""
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, 0))
-    assert machine.filesystem() is None
+    assert system_readings.filesystem() is None
 
 
 @linux
@@ -220,14 +221,15 @@ def test_every_figure_is_there_without_psutil():
         """
         import sys
         sys.modules["psutil"] = None
-        from codoperf_otel._readings import system
+        from codoperf_otel._readings import system_metrics
         from codoperf_otel.system_monitor import SystemMonitor, get_system_metrics
         assert None not in get_system_metrics().values()
         with SystemMonitor(0.5) as monitor:
             pass
         assert len(monitor.history) == 1
-        system.start()
-        assert [name for name, source in system.SOURCES.items() if not source()] == ["system.cpu.utilization"]
+        system_metrics.start()
+        empty = [name for name, source in system_metrics.SOURCES.items() if not source()]
+        assert empty == ["system.cpu.utilization"]
         """
     )
 
@@ -238,7 +240,7 @@ def test_every_figure_is_there_without_psutil():
 @pytest.mark.parametrize("interval", [0, -1, float("nan"), float("inf")])
 def test_wrong_interval_is_named(interval):
     """An interval that no time can be is one error with its name, its value and what is allowed."""
-    with pytest.raises(ValueError, match=f"interval={interval}.*above 0"):
+    with pytest.raises(ValueError, match=f"^interval is {interval}: it must be a number of seconds above 0$"):
         SystemMonitor(interval)
 
 
@@ -335,13 +337,13 @@ def test_a_forked_childs_monitor_is_its_own():
     run(
         """
         import os, signal, threading
-        from codoperf_otel._readings import sampler, system
+        from codoperf_otel._readings import sampler, system_metrics
         from codoperf_otel.system_monitor import SystemMonitor
         monitor = SystemMonitor(0.001)
         monitor.start_monitoring()
         holding, release = threading.Event(), threading.Event()
         def hold():
-            with system._readings._lock:
+            with system_metrics._readings._lock:
                 holding.set()
                 release.wait()
         threading.Thread(target=hold).start()
@@ -400,10 +402,10 @@ def test_nothing_runs_before_it_monitors():
 @pytest.fixture
 def observed(telemetry):
     """The sources at work, in the provider of this test."""
-    for name, source in system.SOURCES.items():
+    for name, source in system_metrics.SOURCES.items():
         _telemetry.observe(name, source)
     yield telemetry
-    for name in system.SOURCES:
+    for name in system_metrics.SOURCES:
         _telemetry.unobserve(name)
 
 
@@ -417,13 +419,13 @@ def values(telemetry, metric: str, *attributes: str) -> dict[tuple[str, ...], fl
 
 def test_sources_are_all_system_metrics():
     """Each ``system.*`` instrument of the table has a source, and nothing else has."""
-    assert set(system.SOURCES) == {name for name in INSTRUMENTS if name.startswith("system.")}
+    assert set(system_metrics.SOURCES) == {name for name in INSTRUMENTS if name.startswith("system.")}
 
 
 def test_kinds_and_units_are_the_conventions():
     """Name, unit and kind are what OpenTelemetry defines, each as its observable twin."""
     convention = vars(import_module("opentelemetry.semconv._incubating.metrics.system_metrics"))
-    for name in system.SOURCES:
+    for name in system_metrics.SOURCES:
         constant = name.upper().replace(".", "_")
         entry = INSTRUMENTS[name]
         assert convention[constant] == name
@@ -448,16 +450,16 @@ def test_attributes_and_their_values_are_the_conventions():
     def known(part: str, values: str) -> set[str]:
         return {value.value for value in modules[part][values]}
 
-    reading = system.read(0)
+    reading = system_metrics.read(0)
     assert set(reading.cpu) <= known("cpu", "CpuModeValues")
     assert set(reading.memory.states) <= known("system", "SystemMemoryStateValues")
     assert set(reading.filesystem.states()) == known("system", "SystemFilesystemStateValues")
-    assert set(machine.Traffic._fields) == known("network", "NetworkIoDirectionValues")
+    assert set(system_readings.Traffic._fields) == known("network", "NetworkIoDirectionValues")
 
 
 def test_values_are_those_of_the_machine(steady, observed):
     """CPU by mode over the time of all CPUs, memory and file system by state, bytes by interface."""
-    system.start()
+    system_metrics.start()
     steady.now = SECOND
     assert values(observed, "system.cpu.utilization", "cpu.mode") == {
         ("user",): pytest.approx(0.4),
@@ -476,15 +478,15 @@ def test_values_are_those_of_the_machine(steady, observed):
     }
     mount = ("system.filesystem.mountpoint", "system.filesystem.state")
     assert values(observed, "system.filesystem.utilization", *mount) == {
-        (machine.ROOT, "used"): pytest.approx(0.2),
-        (machine.ROOT, "free"): pytest.approx(0.6),
-        (machine.ROOT, "reserved"): pytest.approx(0.2),
+        (system_readings.ROOT, "used"): pytest.approx(0.2),
+        (system_readings.ROOT, "free"): pytest.approx(0.6),
+        (system_readings.ROOT, "reserved"): pytest.approx(0.2),
     }
 
 
 def test_utilization_is_absent_before_a_second_has_passed(steady, observed):
     """Nothing is told of too short a time; from 1 s on it is told to every reader alike."""
-    system.start()
+    system_metrics.start()
     steady.now = SECOND - 50 * MS
     assert values(observed, "system.cpu.utilization", "cpu.mode") == {}
     steady.now = SECOND
@@ -506,10 +508,10 @@ def test_the_file_system_says_what_it_is(observed):
 def test_one_reading_serves_for_50_ms(clock, monkeypatch):
     """Monitors and instruments that ask within 50 ms are given one reading."""
     taken = []
-    monkeypatch.setattr(system, "_readings", Readings(lambda at: taken.append(at) or take(at), clock))
+    monkeypatch.setattr(system_metrics, "_readings", Readings(lambda at: taken.append(at) or take(at), clock))
     for _ in range(2):
         get_system_metrics()
-        for source in system.SOURCES.values():
+        for source in system_metrics.SOURCES.values():
             source()
     assert len(taken) == 1
     clock.now = 50 * MS
@@ -531,16 +533,16 @@ def test_readings_are_kept_for_a_second_only(clock):
 
 def test_interfaces_beyond_the_bound_are_counted_in_one(steady, observed, monkeypatch):
     """Where no attribute set is left the bytes of the interfaces that come then are added up."""
-    monkeypatch.setattr(system, "_interfaces", {})
-    monkeypatch.setattr(system, "attribute_set", lambda attributes: OVERFLOW)
+    monkeypatch.setattr(system_metrics, "_interfaces", AttributeSets())
+    monkeypatch.setattr(attribute_sets, "_free", 0)
     assert observed.values("system.network.io") == {frozenset(OVERFLOW.items()): 120}
 
 
 def test_what_cannot_be_read_is_left_out_with_one_line(nothing_told, clock, monkeypatch, caplog):
     """A metric that the platform does not give is absent, said once, and raises nothing."""
     caplog.set_level(logging.INFO, "codoperf_otel.readings")
-    monkeypatch.setattr(system, "_readings", Readings(system.read, clock))
+    monkeypatch.setattr(system_metrics, "_readings", Readings(system_metrics.read, clock))
     for _ in range(3):
         clock.now += SECOND
-        assert not any(source() for source in system.SOURCES.values())
-    assert sorted(record.args[0] for record in caplog.records) == sorted(system.SOURCES)
+        assert not any(source() for source in system_metrics.SOURCES.values())
+    assert sorted(record.args[0] for record in caplog.records) == sorted(system_metrics.SOURCES)

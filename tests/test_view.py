@@ -24,7 +24,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from rich.cells import cell_len
 
 from codoperf_otel.cli import main
-from codoperf_otel.cli._report import console
+from codoperf_otel.cli._text_report import console
 
 DATA = Path(__file__).parent / "data"
 SECOND = 10**9
@@ -85,7 +85,8 @@ def point(amount: Any, at: float = 1, start: float = 0, **given: str) -> dict[st
     """A data point whose attributes are given with ``_`` for ``.``."""
     named = {key.replace("_", "."): raw for key, raw in given.items()}
     times = {"startTimeUnixNano": str(int(start * SECOND)), "timeUnixNano": str(int(at * SECOND))}
-    return {"attributes": attributes(named), **times, "asInt": amount}
+    kind = "asDouble" if isinstance(amount, float) else "asInt"
+    return {"attributes": attributes(named), **times, kind: amount}
 
 
 def lookups(amount: Any, result: str = "hit", cache: str = "answers", tier: str = "memory", **more: Any):
@@ -124,26 +125,121 @@ def row(screen: str, start: str, section: str = "") -> list[str]:
 # the tree
 
 
+MEASURED = {
+    "codoperf.cpu.time": 0.75,
+    "codoperf.cpu.self_time": 0.5,
+    "codoperf.suspended.time": 0.125,
+    "codoperf.process.memory.start": 100 * MIB,
+    "codoperf.process.memory.peak": 148 * MIB,
+}
+
+
 def test_a_span_shows_what_was_measured_of_it(view):
-    """Wall, CPU, self CPU, waiting and memory stand beside the name; the child is under its parent."""
-    measured = {
-        "codoperf.cpu.time": 0.75,
-        "codoperf.cpu.self_time": 0.5,
-        "codoperf.suspended.time": 0.125,
-        "codoperf.process.memory.start": 100 * MIB,
-        "codoperf.process.memory.peak": 148 * MIB,
-    }
-    screen = view(spans_line(span(1, name="plan", wall=2, given=measured), span(2, 1, name="think")))
-    assert row(screen, "plan") == ["plan", "2.00 s", "750 ms", "500 ms", "125 ms", "+48 MiB", "148 MiB"]
+    """Wall, CPU times, waiting and memory stand beside the name; the child is under its parent."""
+    lines = spans_line(span(1, name="plan", wall=2, given=MEASURED), span(2, 1, name="think"))
+    screen = view(lines)
+    assert row(screen, "span")[1:] == [
+        "wall", "whole CPU", "self CPU", "waiting", "+memory", "peak", "CPU"
+    ]  # fmt: skip
+    assert row(screen, "plan") == [
+        "plan", "2.00 s", "750 ms", "500 ms", "125 ms", "+48 MiB", "148 MiB", "750 ms"
+    ]  # fmt: skip
     assert "\n└─ think  " in screen
 
 
 def test_what_was_not_measured_is_a_dash(view, document):
     """An absent attribute is neither 0 on the screen nor in the data."""
-    line = spans_line(span(1))
-    assert row(view(line), "work") == ["work", "1.00 s", *["–"] * 5]  # noqa: RUF001
-    (only,) = document(line)["trees"][0]["spans"]
-    assert only["cpu_seconds"] is only["suspended_seconds"] is only["memory_peak_bytes"] is None
+    line = spans_line(span(1), span(2, 1, name="measured", given=MEASURED))
+    assert row(view(line), "work") == ["work", "1.00 s", "750 ms", *["–"] * 5]  # noqa: RUF001
+    found = document(line)["trees"][0]["spans"][0]
+    assert found["cpu_seconds"] is found["suspended_seconds"] is found["memory_peak_bytes"] is None
+
+
+def test_a_column_that_would_be_empty_is_left_out(view):
+    """Of spans without figures only the wall time is shown, and no title stands above nothing."""
+    screen = view(spans_line(span(1, given={"gen_ai.agent.name": "ann"})))
+    assert row(screen, "span") == ["span", "wall"]
+    assert row(screen, "work") == ["work", "1.00 s"]
+    assert row(screen, "operation", "by self CPU") == ["operation", "calls", "avg wall", "errors", "agent"]
+    assert row(screen, "agent", "Agents") == ["agent", "tools", "errors", "lazy"]
+
+
+def test_programs_have_columns_where_there_are_some(view):
+    """Programs' CPU time is shown beside the sum of both; without programs self CPU says it all."""
+    ann = {"gen_ai.agent.name": "ann", "codoperf.cpu.time": 0.5}
+    own = span(1, name="own", given=ann)
+    program = span(2, name="program", given={**ann, "codoperf.cpu.child_process_time": 2.0})
+    alone, both = view(spans_line(own)), view(spans_line(own, program))
+    assert row(alone, "agent", "Agents")[1:3] == ["self CPU", "tools"]
+    assert "Top operations by self CPU" in alone
+    assert row(both, "agent", "Agents")[1:4] == ["total CPU", "child CPU", "tools"]
+    assert row(both, "ann", "Agents")[1:4] == ["3.00 s", "2.00 s", "0"]
+    ranked = both[both.index("Top operations by total CPU") :]
+    assert row(ranked, "program")[1:6] == ["2.50 s", "━━━━━━━━", "83 %", "500 ms", "2.00 s"]
+    assert row(ranked, "own")[1:6] == ["500 ms", "━━", "17 %", "500 ms", "–"]  # noqa: RUF001
+    assert ranked.index("program ") < ranked.index("own ")
+    assert row(both, "program")[2:5] == ["2.50 s", "500 ms", "2.00 s"]
+
+
+def test_whole_cpu_is_that_of_all_below(document):
+    """A parent has what it gathered, and programs; calls without a span are in inclusive time alone."""
+    given = {"codoperf.cpu.time": 0.25, "codoperf.cpu.self_time": 0.125}
+    gathered = [span(n, 1, given=given | {"codoperf.cpu.child_process_time": 1.0}) for n in (2, 3)]
+    spans = [span(1, given=given), *gathered, span(4, 2, given={"codoperf.cpu.time": 2.0}), span(5, 1)]
+    found = document(spans_line(*spans))["trees"][0]["spans"]
+    assert {one["span_id"][-1]: one["whole_cpu_seconds"] for one in found} == {
+        "1": 4.5, "2": 3.125, "3": 1.25, "4": 2.0, "5": None
+    }  # fmt: skip
+
+
+def of_process(name: str, *spans: Any) -> str:
+    """Spans of a process of its own."""
+    line = json.loads(spans_line(*spans))
+    line["resourceSpans"][0]["resource"]["attributes"] += attributes({"service.instance.id": name})
+    return json.dumps(line)
+
+
+def test_what_child_processes_say_of_themselves_counts_once(document):
+    """Their spans have it; their starter keeps what these do not have, also of processes further below."""
+    ann = {"gen_ai.agent.name": "ann"}
+    given = {**ann, "codoperf.cpu.time": 0.5}
+    found = document(
+        of_process(
+            "parent",
+            span(1, name="outer", given=given),
+            span(2, 1, "tool", given=given | {"codoperf.cpu.child_process_time": 9.0}),
+            span(3, 2, "of a library"),
+            span(7, 1, "tool of little", given=given | {"codoperf.cpu.child_process_time": 0.25}),
+        ),
+        of_process(
+            "child",
+            span(4, 3, "inner", given=given | {"codoperf.cpu.child_process_time": 2.0}),
+            span(6, 3, "more", given=given),
+            span(8, 7, "more than its starter knows of", given=given),
+        ),
+        of_process("grandchild", span(5, 4, "innermost", given=given)),
+    )
+    told = {one["name"]: one for one in found["trees"][0]["spans"]}
+    assert told["inner"]["child_process_cpu_seconds"] == 1.5
+    assert told["tool"]["child_process_cpu_seconds"] == 9.0 - 2.0 - 0.5 - 0.5
+    assert told["tool of little"]["child_process_cpu_seconds"] == 0.0
+    assert told["tool"]["whole_cpu_seconds"] == 9.5
+    assert told["outer"]["whole_cpu_seconds"] == found["agents"][0]["total_cpu_seconds"] == 11.0
+
+
+def test_sums_of_times_have_no_rounding_errors(document):
+    """What three spans took of 0.1 s each is 0.3 s, not 0.30000000000000004 s."""
+    given = {"gen_ai.agent.name": "ann", "codoperf.cpu.time": 0.1}
+    found = document(spans_line(*(span(number, given=given) for number in range(1, 4))))
+    assert found["agents"][0]["total_cpu_seconds"] == 0.3
+    assert found["operations"][0]["self_cpu_seconds"] == 0.3
+
+
+def test_what_has_no_line_is_counted_with_its_times(view):
+    """The line that counts the others has their wall time and their whole CPU time."""
+    given = {"codoperf.cpu.time": 0.5}
+    screen = view(spans_line(span(1, wall=99), *(span(9 + n, 1, f"c{n}", given=given) for n in range(12))))
+    assert row(screen, "… and 3 more spans") == ["… and 3 more spans", "3.00 s", "1.50 s"]
 
 
 def test_a_measured_zero_is_zero(view):
@@ -168,7 +264,7 @@ def test_errors_stand_under_their_span(view):
 
 
 def test_lazy_loads_and_cache_events_stand_under_their_span(view):
-    """What a span loaded and looked up is told where it happened."""
+    """What a span loaded and looked up is shown where it happened."""
     loaded = {
         "codoperf.module.name": "numpy",
         "codoperf.lazy_load.duration": 0.25,
@@ -273,7 +369,9 @@ def test_the_longest_traces_come_first_and_the_others_are_counted(view):
 
 def test_a_span_that_has_not_ended_has_no_wall_time(view):
     """An end that is absent or before the start is not a duration."""
-    assert row(view(spans_line(span(1, endTimeUnixNano=None))), "work")[1] == "–"  # noqa: RUF001
+    screen = view(spans_line(span(1, endTimeUnixNano=None), span(2, name="ended")))
+    assert row(screen, "work")[1] == "–"  # noqa: RUF001
+    assert row(screen, "ended")[1] == "1.00 s"
 
 
 # what it adds up to
@@ -338,12 +436,19 @@ def test_an_agent_has_one_line(document):
             lookups(1, "stale", gen__ai_agent_name="ann"),
             lookups(9, "miss"),
         ).replace("gen..ai", "gen_ai"),
+        points_line(
+            "codoperf.cache.saved.time",
+            point(2, codoperf_cache_name="answers", gen__ai_agent_name="ann"),
+            point(0.5, codoperf_cache_name="parses", gen__ai_agent_name="ann"),
+            point(9, codoperf_cache_name="answers"),
+        ).replace("gen..ai", "gen_ai"),
     )["agents"]
     assert [agent["name"] for agent in agents] == ["planner", "ann"]
     assert agents[1] == {
         "name": "ann",
         "runs": 2,
         "wall_seconds": 5.0,
+        "total_cpu_seconds": 3.0,
         "self_cpu_seconds": 1.0,
         "waiting_seconds": 1.0,
         "child_process_cpu_seconds": 2.0,
@@ -352,10 +457,67 @@ def test_an_agent_has_one_line(document):
         "tool_calls": 1,
         "cache_hits": 7,
         "cache_misses": 4,
+        "cache_hit_ratio": 7 / 11,
+        "cache_saved_seconds": 2.5,
         "lazy_loads": 0,
         "errors": 1,
     }
     assert agents[0]["cache_hits"] is agents[0]["self_cpu_seconds"] is None
+
+
+def invoked(ident: int, parent: int | None, name: str | None = "ann", **more: Any) -> dict[str, Any]:
+    """An ``invoke_agent`` span, ours or a framework's."""
+    given = {"gen_ai.operation.name": "invoke_agent", **({"gen_ai.agent.name": name} if name else {})}
+    return span(ident, parent, f"invoke_agent {name}", given=given, **more)
+
+
+def ran_for_ann(ident: int, parent: int, operation: str | None = None) -> dict[str, Any]:
+    """A span that has an agent's name and does not invoke it."""
+    kind = {"gen_ai.operation.name": operation} if operation else {}
+    return span(ident, parent, "step", given={"gen_ai.agent.name": "ann", **kind})
+
+
+RUNS = {
+    "a framework's span in between has no name": (
+        [invoked(1, None, wall=9), span(2, 1, "agent run"), ran_for_ann(3, 2), ran_for_ann(4, 2)],
+        {"ann": (1, 9.0)},
+    ),
+    "a framework's span in between has another operation": (
+        [invoked(1, None, wall=9), ran_for_ann(2, 1, "create_agent"), ran_for_ann(3, 2, "execute_tool")],
+        {"ann": (1, 9.0)},
+    ),
+    "a framework's invocation is around ours": (
+        [invoked(1, None, wall=9), invoked(2, 1, wall=8), ran_for_ann(3, 2, "chat")],
+        {"ann": (1, 9.0)},
+    ),
+    "a framework's invocation is deep inside ours": (
+        [invoked(1, None, wall=9), span(2, 1, "agent run"), invoked(3, 2, None), invoked(4, 3, wall=8)],
+        {"ann": (1, 9.0)},
+    ),
+    "it runs twice": (
+        [span(1), invoked(2, 1, at=1, wall=2), invoked(3, 1, at=4, wall=3)],
+        {"ann": (2, 5.0)},
+    ),
+    "a tool of it invokes it again": (
+        [invoked(1, None, wall=9), ran_for_ann(2, 1, "execute_tool"), invoked(3, 2, wall=4)],
+        {"ann": (2, 13.0)},
+    ),
+    "another agent hands back to it": (
+        [invoked(1, None, wall=9), invoked(2, 1, "bob", wall=5), invoked(3, 2, wall=4)],
+        {"ann": (2, 13.0), "bob": (1, 5.0)},
+    ),
+    "its parent is not in the file": ([invoked(2, 1, wall=9)], {"ann": (1, 9.0)}),
+    "it is its own ancestor": ([invoked(1, 2, wall=9), span(2, 1, at=1)], {"ann": (1, 9.0)}),
+    "it is only named": ([ran_for_ann(2, 1)], {"ann": (0, None)}),
+}
+
+
+@pytest.mark.parametrize("case", RUNS)
+def test_an_agents_runs_are_its_invocations(document, case):
+    """Each ``invoke_agent`` span is a run, unless another instrumentation's span says the same around it."""
+    spans, wanted = RUNS[case]
+    agents = document(spans_line(*spans))["agents"]
+    assert {agent["name"]: (agent["runs"], agent["wall_seconds"]) for agent in agents} == wanted
 
 
 def test_of_a_cumulative_series_the_newest_value_counts(document):
@@ -385,7 +547,7 @@ def test_delta_series_add_up(document, delta):
 
 
 def test_a_cache_shows_hits_by_tier_misses_ratio_and_saved_time(view):
-    """One line a cache, one column a tier that had hits and a result that was none."""
+    """One line per cache, one column per tier that had hits and per other result."""
     screen = view(
         points_line(
             "codoperf.cache.lookups",
@@ -400,6 +562,14 @@ def test_a_cache_shows_hits_by_tier_misses_ratio_and_saved_time(view):
     assert row(screen, "cache ", "Caches") == titles
     assert row(screen, "answers") == ["answers", "75 %", "100", "50", "25", "5", "20", "1.50 s"]
     assert row(screen, "files") == ["files", "0 %", "3", "–", "–", "–", "3", "–"]  # noqa: RUF001
+
+
+def test_who_waited_for_a_value_has_not_missed_it(document):
+    """Look-ups that waited for another caller are neither hits nor misses."""
+    results = (lookups(6), lookups(2, "miss"), lookups(1, "stale"), lookups(3, "coalesced"))
+    (cache,) = document(points_line("codoperf.cache.lookups", *results))["caches"]
+    assert (cache["lookups"], cache["hits"], cache["misses"], cache["coalesced"]) == (12, 6, 3, 3)
+    assert cache["misses_by_result"] == {"miss": 2, "stale": 1}
 
 
 def test_lazy_loads_are_listed_with_who_paid(document):
@@ -452,6 +622,7 @@ def test_lines_of_the_real_collector_are_read(capsys):
         "500 ms",
         "+48 MiB",
         "96 MiB",
+        "2.50 s",
     ]
     assert "├─ review.read_file ×5" in traces  # noqa: RUF001
     assert "↓ lazy ast 250 ms, +3.0 MiB" in traces
@@ -707,6 +878,66 @@ def test_no_line_is_wider_than_the_screen(view, width):
     assert screen.count("1.00 s") >= 3
 
 
+EXPLAIN_THEMSELVES = {
+    *("span", "operation", "calls", "errors", "agent", "", "cache", "hit ratio", "look-ups", "memory hits"),
+    *("miss", "module", "took", "metric", "total", "unit", "count", "series"),
+}
+FILES = {
+    "figures": spans_line(
+        span(1, name="plan", given={**MEASURED, "gen_ai.agent.name": "ann"}),
+        *(span(ident, 1, "step") for ident in range(2, 9)),
+    ),
+    "children": spans_line(
+        span(1, given={"gen_ai.agent.name": "ann", "codoperf.cpu.child_process_time": 2.0}),
+    ),
+    "loads": spans_line(
+        span(1, given={"codoperf.lazy_load.duration": 0.5, "codoperf.module.count": 9}),
+    ),
+    "caches": "\n".join(
+        (
+            spans_line(span(1)),
+            points_line("codoperf.cache.lookups", lookups(2), lookups(1, "miss")),
+            points_line("codoperf.cache.saved.time", point(3, codoperf_cache_name="answers")),
+        )
+    ),
+    "nothing": spans_line(span(1)),
+}
+
+
+@pytest.mark.parametrize("width", [40, 80, 160])
+@pytest.mark.parametrize("file", FILES)
+def test_the_legend_explains_what_is_shown(view, file, width):
+    """Each title that does not explain itself is in it, and no other; it is wrapped, never cut."""
+    *report, explained = view(FILES[file], options=("--width", str(width))).rstrip().split("\n\n")
+    heads = [line for part in report for line in part.splitlines() if re.match(HEAD, line)]
+    titles = {title for line in heads for title in re.split(r" {2,}", line)}
+    parts = [part.split(": ")[0] for part in explained.replace("\n", " ").split(" · ")]
+    marks = {"–": "–", "×N": "×"}  # noqa: RUF001
+    assert set(parts) - set(marks) == titles - EXPLAIN_THEMSELVES
+    assert all((name in parts) is (mark in "".join(report)) for name, mark in marks.items())
+    assert len(parts) == len(set(parts))
+    assert "…" not in explained
+
+
+@pytest.mark.parametrize(("width", "missing"), [(40, True), (200, False)])
+def test_columns_without_room_are_named(view, width, missing):
+    """A narrow screen says what a wider one shows; a wide one leaves nothing out."""
+    screen = view(FILES["figures"], options=("--width", str(width)))
+    named = re.search(r"^A wider screen also shows: (.*?)\n\n", screen, re.MULTILINE | re.DOTALL)
+    assert (named is not None) is missing
+    if named:
+        assert {"waiting", "+memory", "peak"} <= set(re.split(r",\s", named[1]))
+        assert max(map(len, screen.splitlines())) <= width
+
+
+def test_without_anything_to_explain_there_is_no_legend(view):
+    """What shows metrics alone ends with the last of them."""
+    assert view(points_line("jobs", point(3))).splitlines()[-1].startswith("jobs ")
+
+
+HEAD = r"(span|operation|agent|cache|module|metric)  "
+
+
 def test_of_a_cut_dotted_name_the_end_is_kept(view):
     """The function says more than its package."""
     screen = view(spans_line(span(1, name="package." * 9 + "the_function")), options=("--width", "60"))
@@ -816,3 +1047,52 @@ def test_a_wrong_width_is_refused(capsys, width):
         main(["view", "x", f"--width={width}"])
     assert stopped.value.code == 2
     assert f"'{width}' is not a number of columns of 40 or more" in capsys.readouterr().err
+
+
+def test_a_sum_beyond_floats_is_null_in_json(view):
+    """JSON has no infinity."""
+    huge = {"codoperf.cpu.time": 1e308, "codoperf.cpu.self_time": 1e308}
+    text = view(spans_line(*(span(number, given=huge) for number in (1, 2))), options=("--json",))
+    found = json.loads(text, parse_constant=pytest.fail)
+    assert None in found["operations"][0].values()
+
+
+def test_an_unknown_option_is_refused_with_the_usage_of_its_command(capsys):
+    """What the command that was called takes is shown, not what there is beside it."""
+    with pytest.raises(SystemExit) as ended:
+        main(["view", "out", "--widht", "80"])
+    assert ended.value.code == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("usage: codoperf view ")
+    assert "unrecognized arguments: --widht 80" in shown
+
+
+HUGE = [{"key": "codoperf.cpu.time", "value": {"doubleValue": 1e308}}]
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"resourceSpans": [None]},
+        {"resourceSpans": [{"scopeSpans": [None, {"spans": [None, {"parentSpanId": ["x"]}]}]}]},
+        {"resourceSpans": [{"scopeSpans": [{"spans": [span(n, attributes=HUGE) for n in (7, 8)]}]}]},
+        {
+            "resourceMetrics": [
+                {"scopeMetrics": [{"metrics": [{"name": "codoperf.cache.lookups", "sum": {"dataPoints": [
+                    {"asDouble": 1e308, "attributes": attributes({"codoperf.cache.name": "c", "n": n})}
+                    for n in range(2)
+                ]}}]}]}
+            ]
+        },
+    ],
+    ids=["null group", "list for an id", "infinite sum", "huge counts"],
+)  # fmt: skip
+def test_any_document_is_reported(tmp_path, capsys, line, options):
+    """Whatever a line holds, the others are shown, and JSON has no number that is none."""
+    good = {"resourceSpans": [{"scopeSpans": [{"spans": [span(1, name="shown")]}]}]}
+    (tmp_path / "traces.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in (line, good)))
+    assert main(["view", str(tmp_path), *options]) == 0
+    printed = capsys.readouterr().out
+    assert "shown" in printed
+    assert "Infinity" not in printed

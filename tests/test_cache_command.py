@@ -1,0 +1,161 @@
+"""`codoperf cache`: what a folder holds, and setting it in order, without reading a value."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import sqlite3
+
+import pytest
+
+from codoperf_otel import CacheManager, cached_function
+from codoperf_otel.cli import main
+
+
+class Trap:
+    """Ends the test if it is unpickled."""
+
+    def __reduce__(self):
+        return os._exit, (3,)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with a manager's three entries, one of them expired, and a function's two."""
+    manager = CacheManager(tmp_path / "cache", name="answers")
+    for key, ttl in (("a", 60), ("b", 120), ("gone", 1e-9)):
+        manager.set(key, "value", ttl=ttl)
+    parse = cached_function(cache_manager=manager, cache_key_prefix="parse")(lambda x: [x])
+    parse(1), parse(2)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def ask(capsys, folder):
+    """What it prints as JSON, and the exit status."""
+
+    def ask(action, *more):
+        status = main(["cache", action, str(folder), "--json", *more])
+        return json.loads(capsys.readouterr().out), status
+
+    return ask
+
+
+def change(folder, query, *values):
+    """Change the file behind everybody's back."""
+    with sqlite3.connect(folder / "cache.sqlite3") as database:
+        database.execute(query, values)
+    database.close()
+
+
+def test_stats(ask, folder):
+    """Each cache by name, with its entries, those that have expired, and when the next one does."""
+    found, status = ask("stats")
+    assert status == 0
+    assert found["file_bytes"] > 0
+    caches = {each["name"]: each for each in found["caches"]}
+    assert {name: (each["entries"], each["expired"]) for name, each in caches.items()} == {
+        "answers": (3, 1),
+        "parse": (2, 0),
+    }
+    assert 0 < caches["answers"]["next_expiry_seconds"] <= 60
+    assert caches["answers"]["bytes"] == 3 * len('"value"')
+
+
+def test_stats_as_a_table(capsys, folder):
+    """A person sees the same."""
+    assert main(["cache", "stats", str(folder)]) == 0
+    shown = capsys.readouterr().out
+    assert f"{folder}: 5 entries" in shown
+    assert "answers" in shown
+    assert "next expires in" in shown
+
+
+def test_clear_one_cache(ask):
+    """The others stay."""
+    assert ask("clear", "--name", "parse") == ({"removed": 2}, 0)
+    assert [each["name"] for each in ask("stats")[0]["caches"]] == ["answers"]
+    assert ask("clear", "--name", "nobody's") == ({"removed": 0}, 0)
+
+
+def test_clear(ask):
+    """All entries are gone."""
+    assert ask("clear") == ({"removed": 5}, 0)
+    assert ask("stats")[0]["caches"] == []
+
+
+def test_verify(ask, folder):
+    """Signed entries are valid; changed ones and pickles of somebody else's are not, and nothing is run."""
+    assert ask("verify") == ({"entries": 5, "invalid": 0}, 0)
+    change(folder, "UPDATE entries SET record = record || x'00' WHERE rowid = 1")
+    change(folder, "UPDATE entries SET record = ? WHERE rowid = 2", pickle.dumps(Trap()))
+    change(folder, "UPDATE entries SET record = 'text' WHERE rowid = 3")
+    assert ask("verify") == ({"entries": 5, "invalid": 3}, 1)
+
+
+def test_vacuum(ask, folder):
+    """What has expired goes, and the file is smaller."""
+    manager = CacheManager(folder)
+    for number in range(200):
+        manager.set(number, os.urandom(1000), ttl=1e-9)
+    found, status = ask("vacuum")
+    assert status == 0
+    assert found["removed"] >= 199
+    assert found["bytes_after"] < found["bytes_before"]
+
+
+def test_a_program_goes_on(ask, folder):
+    """Its values are found while the folder is set in order."""
+    manager = CacheManager(folder, name="answers")
+    assert manager.get("a") == "value"
+    ask("vacuum")
+    manager.set("c", "new")
+    assert CacheManager(folder, name="answers").get("c") == "new"
+    ask("clear")
+    assert CacheManager(folder, name="answers").get("c") is None
+
+
+@pytest.mark.parametrize("action", ["stats", "clear", "verify", "vacuum"])
+def test_no_cache(capsys, tmp_path, action):
+    """One line, status 2, and nothing is made."""
+    assert main(["cache", action, str(tmp_path / "nowhere")]) == 2
+    error = capsys.readouterr().err
+    assert "no cache in it" in error
+    assert "no such folder" in error
+    assert not (tmp_path / "nowhere").exists()
+    assert main(["cache", action, str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"codoperf: {tmp_path}: no cache in it\n"
+
+
+def test_another_version_is_left_alone(capsys, folder, ask):
+    """Its entries are not this version's to count or remove."""
+    change(folder, "PRAGMA user_version = 99")
+    assert main(["cache", "clear", str(folder)]) == 2
+    assert "of version 99" in capsys.readouterr().err
+    change(folder, "PRAGMA user_version = 2")
+    assert ask("clear") == ({"removed": 5}, 0)
+
+
+def test_what_is_no_database(capsys, folder):
+    """One line says so, and the file stays."""
+    for path in folder.glob("cache.sqlite3*"):
+        path.unlink()
+    (folder / "cache.sqlite3").write_bytes(b"no database" * 100)
+    assert main(["cache", "stats", str(folder)]) == 2
+    assert "not a database" in capsys.readouterr().err
+    assert (folder / "cache.sqlite3").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs POSIX permissions")
+def test_a_folder_that_others_may_write_to(capsys, folder):
+    """It is refused, as programs refuse it."""
+    folder.chmod(0o777)
+    assert main(["cache", "clear", str(folder)]) == 2
+    assert "may be written by other users" in capsys.readouterr().err
+
+
+def test_a_name_is_for_clear_alone(capsys, folder):
+    """Elsewhere it would be ignored."""
+    assert main(["cache", "stats", str(folder), "--name", "parse"]) == 2
+    assert "--name is for clear" in capsys.readouterr().err

@@ -1,0 +1,258 @@
+"""`codoperf doctor`: each line passes or says what to do; the status says whether telemetry arrives."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from http.server import BaseHTTPRequestHandler
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from codoperf_otel.cli import main
+from tests.endpoints import serve_requests
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch, tmp_path):
+    for name in list(os.environ):
+        if name.startswith(("OTEL_", "CODOPERF_OTEL_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def doctor(capsys):
+    """What it prints as JSON, by check, and its exit status."""
+
+    def ask(*arguments):
+        status = main(["doctor", "--json", "--timeout", "2", *arguments])
+        document = json.loads(capsys.readouterr().out)
+        assert document["ok"] is (status == 0)
+        return {check["check"]: check for check in document["checks"]}, status
+
+    return ask
+
+
+@pytest.fixture
+def serve():
+    """Serve OTLP over HTTP, with a given status; the requests are kept."""
+    stops = []
+
+    def start(status=200, headers=(), *, secret=None, location="", body=b""):
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                requests.append(self.rfile.read(int(self.headers["Content-Length"])))
+                refused = secret and self.headers["Authorization"] != secret
+                self.answer(200 if "/there" in self.path else 302 if refused else status)
+
+            def do_GET(self):
+                self.answer(200)
+
+            def do_HEAD(self):
+                self.answer(404)
+
+            def answer(self, code):
+                self.send_response_only(code)
+                for name, value in headers or [("Date", self.date_time_string())]:
+                    self.send_header(name, value)
+                if location and code >= 300:
+                    self.send_header("Location", location.format(host=self.headers["Host"]))
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                if self.command == "POST":
+                    self.wfile.write(body)
+
+        requests = []
+        port, stop = serve_requests(Handler)
+        stops.append(stop)
+        return port, requests
+
+    yield start
+    for stop in stops:
+        stop()
+
+
+def test_a_span_is_acknowledged(doctor, serve, monkeypatch):
+    """The server has the span, and every check passes."""
+    port, requests = serve()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+    checks, status = doctor("--endpoint", f"http://127.0.0.1:{port}")
+    assert status == 0
+    assert checks["span"]["status"] == checks["clock"]["status"] == "ok"
+    sent = ExportTraceServiceRequest.FromString(requests[0])
+    assert sent.resource_spans[0].scope_spans[0].spans[0].name == "codoperf doctor"
+
+
+def test_a_refused_connection(doctor):
+    """The line says where nothing listens, and no span is tried."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    checks, status = doctor("--endpoint", f"http://127.0.0.1:{port}")
+    assert status == 1
+    assert checks["connection"]["status"] == "failed"
+    assert str(port) in checks["connection"]["text"]
+    assert "span" not in checks
+
+
+def test_an_unknown_host(doctor):
+    """A name that does not resolve is the first line that fails."""
+    checks, status = doctor("--endpoint", "http://collector.invalid:4318")
+    assert status == 1
+    assert checks["name"]["status"] == "failed"
+    assert "collector.invalid" in checks["name"]["text"]
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"), [(401, "OTEL_EXPORTER_OTLP_HEADERS"), (404, "another service"), (400, "its own log")]
+)
+def test_a_span_that_is_not_taken(doctor, serve, monkeypatch, code, advice):
+    """The advice fits the server's answer."""
+    port, _ = serve(code)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+    checks, status = doctor("--endpoint", f"http://127.0.0.1:{port}")
+    assert status == 1
+    assert checks["span"]["status"] == "failed"
+    assert advice in checks["span"]["advice"]
+
+
+@pytest.mark.parametrize(
+    ("status", "location", "body", "shown"),
+    [
+        (301, "http://me:hunter2@{host}/there/v1/traces?token=hunter2", b"", "/there, where"),
+        (308, "/there", b"", "redirected to /there, where"),
+        (302, "", b"", "another address"),
+        (200, "", b"\n<!doctype html>", "a web page"),
+    ],
+)
+def test_a_success_that_is_none(doctor, serve, monkeypatch, status, location, body, shown):
+    """A redirection or a web page, which exporters take for success, is no acknowledged span."""
+    port, _ = serve(status, location=location, body=body)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+    checks, ended = doctor("--endpoint", f"http://127.0.0.1:{port}")
+    assert ended == 1
+    assert checks["span"]["status"] == "failed"
+    assert shown in checks["span"]["text"]
+    assert "hunter2" not in str(checks)
+
+
+@pytest.mark.parametrize("authorization", ["Bearer%20hunter2", "Bearer hunter2"])
+def test_a_server_that_asks_for_headers(doctor, serve, monkeypatch, authorization):
+    """The second look at its answer carries them, too."""
+    port, _ = serve(secret="Bearer hunter2")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"authorization={authorization}")
+    _, ended = doctor("--endpoint", f"http://127.0.0.1:{port}")
+    assert ended == 0
+
+
+def test_the_wrong_protocol(doctor, serve):
+    """Over gRPC, an HTTP server is no collector."""
+    port, _ = serve()
+    checks, status = doctor("--endpoint", f"http://127.0.0.1:{port}")
+    assert status == 1
+    assert "OTEL_EXPORTER_OTLP_PROTOCOL" in checks["span"]["advice"]
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_a_server_that_never_answers(doctor, monkeypatch, protocol):
+    """It ends at the time limit."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        checks, status = doctor(
+            "--endpoint", f"http://127.0.0.1:{silent.getsockname()[1]}", "--timeout", "0.3"
+        )
+    assert status == 1
+    assert "0.3 s" in checks["span"]["text"]
+    assert "OTEL_EXPORTER_OTLP_PROTOCOL" in checks["span"]["advice"]
+
+
+def test_a_clock_that_is_wrong(doctor, serve, monkeypatch):
+    """A server an age behind is noted."""
+    port, _ = serve(headers=[("Date", "Thu, 01 Jan 2015 00:00:00 GMT")])
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+    checks, status = doctor("--endpoint", f"http://127.0.0.1:{port}")
+    assert status == 0
+    assert checks["clock"]["status"] == "note"
+    assert "behind" in checks["clock"]["text"]
+
+
+def test_a_server_without_encryption(doctor, serve):
+    """The handshake fails, and no span is sent."""
+    port, requests = serve()
+    checks, status = doctor("--endpoint", f"https://127.0.0.1:{port}")
+    assert status == 1
+    assert checks["encryption"]["status"] == "failed"
+    assert "http://" in checks["encryption"]["advice"]
+    assert not requests
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "check"),
+    [
+        ("CODOPERF_OTEL_LEAN_SPANS", "perhaps", "variables"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector", "settings"),
+        ("OTEL_TRACES_EXPORTER", "jaeger", "settings"),
+    ],
+)
+def test_a_wrong_variable(doctor, monkeypatch, name, value, check):
+    """It is named, with its value."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+    monkeypatch.setenv(name, value)
+    checks, status = doctor()
+    assert status == 1
+    assert checks[check]["status"] == "failed"
+    assert name in checks[check]["text"]
+    assert value in checks[check]["text"]
+
+
+def test_a_switch_that_is_off(doctor, monkeypatch):
+    """That nothing is sent is said, and is no failure."""
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
+    checks, status = doctor()
+    assert status == 0
+    assert checks["switch"]["status"] == "note"
+
+
+def test_a_cache_folder_that_others_may_write_to(doctor, monkeypatch, tmp_path):
+    """Nothing would be kept there."""
+    folder = tmp_path / "cache" / "codoperf-otel"
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
+    checks, status = doctor()
+    assert status == 1
+    assert checks["cache"]["status"] == "failed"
+
+
+def test_no_secret_is_shown(capsys, monkeypatch, serve):
+    """Neither headers nor the password of a URL are on the screen."""
+    port, _ = serve(401)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20hunter2")
+    main(["doctor", "--endpoint", f"http://me:hunter2@127.0.0.1:{port}"])
+    shown = capsys.readouterr()
+    assert "FAILED" in shown.out
+    assert "hunter2" not in shown.out + shown.err
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "soon"])
+def test_a_wrong_time_limit(capsys, seconds):
+    """One line says what is allowed."""
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor", "--timeout", seconds])
+    assert ended.value.code == 2
+    assert "is not a number of seconds above 0" in capsys.readouterr().err
+
+
+def test_a_misspelt_variable(capsys, monkeypatch):
+    """The nearest right name is the advice."""
+    monkeypatch.setenv("CODOPERF_OTEL_LEAN_SPAN", "true")
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
+    assert main(["doctor"]) == 0
+    shown = capsys.readouterr()
+    assert "did you mean CODOPERF_OTEL_LEAN_SPANS?" in shown.out
+    assert shown.err == ""
