@@ -244,6 +244,19 @@ def spans(folder):
     return counts
 
 
+def durations(folder):
+    """How many durations each function has in a folder of telemetry, at its last collection."""
+    counts = {}
+    for line in (folder / "metrics.jsonl").read_text().splitlines():
+        for group in json.loads(line)["resourceMetrics"]:
+            for scope in group["scopeMetrics"]:
+                for metric in scope["metrics"]:
+                    if metric["name"] == "codoperf.function.duration":
+                        for point in metric["histogram"]["dataPoints"]:
+                            counts[point["attributes"][0]["value"]["stringValue"]] = int(point["count"])
+    return counts
+
+
 def service(folder):
     """The service's name in a folder of telemetry."""
     line = (folder / "traces.jsonl").read_text().splitlines()[0]
@@ -453,6 +466,37 @@ def test_everything_is_the_program_not_what_telemetry_runs_on(tmp_path):
     assert spans(tmp_path / "out") == {"__main__.add": 1, "goods.price": 1}
 
 
+RATES = [
+    ([], {}, "100"),
+    (["--max-spans-per-second", "2"], {}, "2"),
+    ([], {"CODOPERF_OTEL_MAX_SPANS_PER_SECOND": "3"}, "3"),
+]
+
+
+@pytest.mark.parametrize(("options", "variables", "rate"), RATES)
+def test_a_function_has_a_limited_number_of_spans_per_second(tmp_path, options, variables, rate):
+    """Metrics count every call, and one line at the end says how many have no span."""
+    write(tmp_path, "shop.py", "def add(): pass\nfor _ in range(100_000): add()\n")
+    status, output, errors = execute([*RUN, "--file", "out", *options, "shop.py"], tmp_path, **variables)
+    made = spans(tmp_path / "out")["__main__.add"]
+    assert (status, output, errors) == (
+        0,
+        "",
+        f"{100_000 - made:,} calls have no span: at most {rate} per second of a function have one,"
+        " by --max-spans-per-second. Metrics count every call\n",
+    )
+    assert made % int(rate) == 0
+    assert durations(tmp_path / "out") == {"__main__.add": 100_000}
+
+
+def test_compiled_modules_are_named(tmp_path):
+    """A module without functions of Python's is named once, at the end."""
+    write(tmp_path, "shop.py", "import psutil\nimport psutil._psutil_linux\n")
+    status, output, errors = execute([*RUN, "--file", "out", "--monitor", "psutil.*", "shop.py"], tmp_path)
+    assert (status, output) == (0, "")
+    assert errors == "functions of compiled modules cannot be monitored: psutil._psutil_linux\n"
+
+
 def test_a_pattern_without_a_match_is_named(tmp_path):
     """One line at the end for each, in the process that was asked, and none for those that matched."""
     write(
@@ -484,6 +528,7 @@ def test_a_pattern_without_a_match_is_named(tmp_path):
         ([], {}, "a script, or -m and a module"),
         (["--monitor", "shop/x.py", "shop.py"], {}, "--monitor is 'shop/x.py': it must be"),
         (["--exclude", "a b", "shop.py"], {}, "--exclude is 'a b': it must be"),
+        (["--max-spans-per-second", "0", "shop.py"], {}, "--max-spans-per-second is '0': it must be"),
         (["shop.py"], {"CODOPERF_OTEL_MONITOR": "a:b"}, "CODOPERF_OTEL_MONITOR is 'a:b': it must be"),
         (["shop.py"], {"CODOPERF_OTEL_EXCLUDE": "()"}, "CODOPERF_OTEL_EXCLUDE is '()': it must be"),
         (["shop.py"], {"CODOPERF_OTEL_ENABLED": "maybe"}, "CODOPERF_OTEL_ENABLED is 'maybe': it must be"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -39,7 +39,7 @@ class SpanRate:
     Below one per second it is one span per so many seconds.
     """
 
-    __slots__ = ("_left", "_limit", "_per_second", "_since", "_window_ns")
+    __slots__ = ("_left", "_limit", "_per_second", "_since", "_window_ns", "refused")
 
     def __init__(self, per_second: float) -> None:
         self._per_second = per_second
@@ -47,6 +47,7 @@ class SpanRate:
         self._window_ns = SECOND_NS * self._limit / per_second
         self._left = self._limit
         self._since = -self._window_ns
+        self.refused = 0
 
     def __reduce__(self) -> tuple[type[SpanRate], tuple[float]]:
         """Another machine has another clock, and spends its own."""
@@ -58,6 +59,7 @@ class SpanRate:
             self._since = now_ns
             self._left = self._limit
         if self._left < 1:
+            self.refused += 1
             return False
         self._left -= 1
         return True
@@ -156,8 +158,21 @@ _sites: set[ref[Site]] = set()
 """All sites. `set.discard` is not Python code, in which the exception of a signal handler would be lost."""
 
 
-@_forks.in_child
-def _forked() -> None:
+def living_sites() -> Iterator[Site]:
+    """The sites of what is decorated and still there."""
     for known in list(_sites):
         if (site := known()) is not None:
-            site.by_agent.clear()
+            yield site
+
+
+def calls_over_rate() -> int:
+    """How many calls had no span since their function had too many in that second."""
+    return sum(site.span_rate.refused for site in living_sites() if site.span_rate is not None)
+
+
+@_forks.in_child
+def _forked() -> None:
+    for site in living_sites():
+        site.by_agent.clear()
+        if site.span_rate is not None:
+            site.span_rate.refused = 0

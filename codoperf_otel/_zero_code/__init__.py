@@ -20,7 +20,7 @@ from codoperf_otel._patching.replacing import (
 )
 from codoperf_otel._telemetry.interrupts import raise_interrupt
 from codoperf_otel._zero_code.patterns import Patterns
-from codoperf_otel._zero_code.wrapping import names_of, replace_in, report_failure
+from codoperf_otel._zero_code.wrapping import is_compiled, names_of, replace_in, report_failure
 
 _lock = RLock()
 _running: Monitoring | None = None
@@ -29,10 +29,12 @@ _running: Monitoring | None = None
 class Monitoring:
     """What patterns select, in the modules that are loaded and in those to come."""
 
-    def __init__(self, patterns: Patterns) -> None:
+    def __init__(self, patterns: Patterns, max_spans_per_second: float | None) -> None:
         self._patterns = patterns
+        self._max_spans_per_second = max_spans_per_second
         self._hook = Hook(patterns.may_select, self._attend_after)
         self._replaced: dict[str, list[Replacement]] = {}
+        self.compiled: list[str] = []
 
     def begin(self) -> None:
         """Monitor what is loaded, and wait for the rest."""
@@ -51,8 +53,10 @@ class Monitoring:
         """Monitor what is selected in a module that has run, for the first time or again. Never raises."""
         try:
             name = namespace(module)["__name__"]
+            if is_compiled(module) and name not in self.compiled:
+                self.compiled.append(name)
             standing = [replaced for replaced in self._replaced.get(name, ()) if replaced.holds]
-            replaced = replace_in(module, self._patterns)
+            replaced = replace_in(module, self._patterns, self._max_spans_per_second)
             self._replaced[name] = [*standing, *replaced]
             if self is not _running:  # it has ended while the module ran
                 restore(replaced)
@@ -66,8 +70,10 @@ class Monitoring:
         restore(chain(*self._replaced.values()))
 
 
-def start(patterns: Patterns) -> None:
+def start(patterns: Patterns, max_spans_per_second: float | None = None) -> None:
     """Monitor what these patterns select, in the place of what earlier ones did.
+
+    Without `max_spans_per_second` the variable ``CODOPERF_OTEL_MAX_SPANS_PER_SECOND`` decides.
 
     Raises:
         ValueError: ``CODOPERF_OTEL_ENABLED`` is wrong.
@@ -77,7 +83,7 @@ def start(patterns: Patterns) -> None:
     with _lock:
         stop()
         if patterns.monitor and enabled:
-            _running = Monitoring(patterns)
+            _running = Monitoring(patterns, max_spans_per_second)
             _running.begin()
 
 
@@ -93,6 +99,11 @@ def stop() -> None:
 def is_running() -> bool:
     """Whether something is monitored by patterns."""
     return _running is not None
+
+
+def compiled_modules() -> list[str]:
+    """The modules that patterns select and that have no functions of Python's to replace."""
+    return [] if _running is None else _running.compiled
 
 
 def attend_main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Iterator
+from importlib.machinery import ExtensionFileLoader
 from pathlib import PurePath
 from types import FunctionType, ModuleType
 from typing import Any
@@ -22,7 +23,9 @@ _PACKAGE = __name__.partition(".")[0]
 _is_first_failure = OncePerKey()
 
 
-def replace_in(module: ModuleType, patterns: Patterns) -> list[Replacement]:
+def replace_in(
+    module: ModuleType, patterns: Patterns, max_spans_per_second: float | None
+) -> list[Replacement]:
     """Monitor what the patterns select in a module. What fails stays as it is, and is logged once."""
     done: list[Replacement] = []
     made: dict[int, Any] = {}  # one function may have several names
@@ -32,7 +35,7 @@ def replace_in(module: ModuleType, patterns: Patterns) -> list[Replacement]:
             if not _select(patterns, module, _function(member)):
                 continue
             if id(member) not in made:
-                made[id(member)] = monitor_performance()(member)
+                made[id(member)] = monitor_performance(max_spans_per_second=max_spans_per_second)(member)
             replacement = Replacement(owner, name, member, made[id(member)])
             replacement.put(replacement.replacement)
             done.append(replacement)
@@ -62,6 +65,11 @@ def names_of(module: ModuleType) -> tuple[str, ...]:
     spec, file = known.get("__spec__"), known.get("__file__")
     imported_as = spec.name if spec is not None else PurePath(file).stem if file else name
     return (name, imported_as)
+
+
+def is_compiled(module: ModuleType) -> bool:
+    """Whether a module is a shared library: its functions belong to no namespace that can be changed."""
+    return isinstance(getattr(namespace(module).get("__spec__"), "loader", None), ExtensionFileLoader)
 
 
 def _members(owner: ModuleType | type, module: str, around: str = "") -> Iterator[tuple[Any, str, Any]]:

@@ -9,12 +9,25 @@ import os
 import sys
 
 from codoperf_otel import _zero_code, configure
-from codoperf_otel._environment_variables import EXCLUDE, MONITOR
+from codoperf_otel._calls.sites import calls_over_rate
+from codoperf_otel._environment_variables import (
+    EXCLUDE,
+    MAX_SPANS_PER_SECOND,
+    MONITOR,
+    option_or_variable,
+    positive,
+)
 from codoperf_otel._zero_code import program
 from codoperf_otel._zero_code.patterns import Patterns, option_patterns
 from codoperf_otel.cli._errors import CommandError
 
 log = logging.getLogger("codoperf_otel.run")
+
+_SPANS_PER_SECOND = 100.0
+"""Enough to see what a function does, however often it is called."""
+
+_NAMED = 5
+"""So many compiled modules are named at the end."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -36,6 +49,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         " times (default: those of the program itself)",
     )
     parser.add_argument("--exclude", action="append", metavar="PATTERN", help="leave these alone")
+    parser.add_argument(
+        "--max-spans-per-second",
+        metavar="NUMBER",
+        help="at most so many spans of each function; metrics count every call"
+        f" (default: {MAX_SPANS_PER_SECOND}, else {_SPANS_PER_SECOND:g})",
+    )
     parser.add_argument("--service-name", metavar="NAME", help="service.name of the telemetry")
     parser.add_argument("--endpoint", metavar="URL", help="send telemetry there, as OTLP")
     parser.add_argument("--file", metavar="DIR", help="write telemetry to files in this folder")
@@ -50,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the program. What it raises leaves here; its exit status is its own."""
     try:
         command = _command(arguments)
-        _begin(arguments, _patterns(arguments), command)
+        _begin(arguments, _patterns(arguments), _rate(arguments), command)
     except CommandError as error:
         sys.stderr.write(f"codoperf: {error}\n")
         return 2
@@ -82,12 +101,22 @@ def _patterns(arguments: argparse.Namespace) -> Patterns:
     return Patterns(monitor, exclude)
 
 
+def _rate(arguments: argparse.Namespace) -> float:
+    """How many spans a function may have per second."""
+    given = arguments.max_spans_per_second
+    try:
+        rate = option_or_variable("--max-spans-per-second", given, MAX_SPANS_PER_SECOND, positive)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    return rate or _SPANS_PER_SECOND
+
+
 def _default(arguments: argparse.Namespace, name: str) -> list[str]:
     """The program itself: of a module, also the package around it."""
     return ["__main__.*", *([f"{name.partition('.')[0]}.*"] if arguments.is_module else [])]
 
 
-def _begin(arguments: argparse.Namespace, patterns: Patterns, command: list[str]) -> None:
+def _begin(arguments: argparse.Namespace, patterns: Patterns, rate: float, command: list[str]) -> None:
     """Set up telemetry while only its own modules can be found: not one beside the program by such a name."""
     if not sys.flags.safe_path:
         del sys.path[0]
@@ -95,21 +124,34 @@ def _begin(arguments: argparse.Namespace, patterns: Patterns, command: list[str]
     try:
         configure(arguments.service_name, endpoint=arguments.endpoint, file=arguments.file)
         if arguments.monitor or arguments.exclude or not _zero_code.is_running():
-            _monitor(arguments, patterns, command)  # else it is as the file that OTEL_CONFIG_FILE names says
+            _monitor(
+                arguments, patterns, rate, command
+            )  # else it is as the file that OTEL_CONFIG_FILE names says
     except (ValueError, ImportError, OSError) as error:
         raise CommandError(str(error)) from error
 
 
-def _monitor(arguments: argparse.Namespace, patterns: Patterns, command: list[str]) -> None:
-    _zero_code.start(
-        patterns if patterns.monitor else Patterns(_default(arguments, command[0]), patterns.exclude)
-    )
+def _monitor(arguments: argparse.Namespace, patterns: Patterns, rate: float, command: list[str]) -> None:
+    used = patterns if patterns.monitor else Patterns(_default(arguments, command[0]), patterns.exclude)
+    _zero_code.start(used, rate)
     if _zero_code.is_running():
-        atexit.register(_name_unused, patterns, os.getpid())
+        atexit.register(_conclude, patterns, rate, os.getpid())
 
 
-def _name_unused(patterns: Patterns, process: int) -> None:
+def _conclude(patterns: Patterns, rate: float, process: int) -> None:
+    """Say at the end what is not in the telemetry, if anything."""
     if os.getpid() != process:  # a forked child that ends as a program does
         return
     for pattern in patterns.unused:
         log.warning("the pattern %r has matched no function: nothing is monitored by it", pattern)
+    if compiled := _zero_code.compiled_modules():
+        more = f" and {len(compiled) - _NAMED} more" if len(compiled) > _NAMED else ""
+        names = ", ".join(compiled[:_NAMED])
+        log.warning("functions of compiled modules cannot be monitored: %s%s", names, more)
+    if over := calls_over_rate():
+        log.warning(
+            "%s calls have no span: at most %g per second of a function have one, by --max-spans-per-second."
+            " Metrics count every call",
+            f"{over:,}",
+            rate,
+        )
