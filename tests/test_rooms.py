@@ -31,7 +31,7 @@ PUBLIC = (
 # what a room may import: rooms of its own floor and of those below
 FLOORS = (
     ("cli",),
-    ("sdk", "demo"),
+    ("sdk", "demo", "mcp"),
     ("__init__",),
     (*PUBLIC, "_zero_code", "logs", "testing"),
     ("_decorating",),

@@ -9,9 +9,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from codoperf_otel._readings.snapshots import ResourceSnapshot
-from codoperf_otel._statistics.rank_test import rank_test
+from codoperf_otel._statistics.rank_test import compare
 
-SIGNIFICANT = 0.05
 _MOST = 5
 
 
@@ -123,11 +122,7 @@ def compare_benchmarks(before: Mapping[str, Any], after: Mapping[str, Any]) -> d
         ValueError: one of them has no iteration that did not fail.
     """
     first, second = _durations("before", before), _durations("after", after)
-    tested = rank_test(first, second)
-    change = statistics.median(second) / statistics.median(first) - 1
-    verdict = "same"
-    if tested.p_value < SIGNIFICANT:
-        verdict = "slower" if tested.u < len(first) * len(second) / 2 else "faster"
+    verdict, change, tested = compare(first, second)
     return {"verdict": verdict, "change": change, "p_value": tested.p_value, "u": tested.u}
 
 
