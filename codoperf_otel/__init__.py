@@ -11,7 +11,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from codoperf_otel.__about__ import __version__
-from codoperf_otel.agents import agent, current_agent, propagate_context, propagation_env, tool, workflow
+from codoperf_otel.agents import (
+    agent,
+    current_agent,
+    propagate_context,
+    propagation_env,
+    tool,
+    workflow,
+)
 from codoperf_otel.performance_monitor import (
     Operation,
     PerformanceMonitor,
@@ -25,7 +32,9 @@ from codoperf_otel.performance_monitor import (
     track_resource_usage,
 )
 
-if TYPE_CHECKING:  # at run time these are imported at their first use, by `__getattr__`
+if TYPE_CHECKING:
+    # at run time these are imported at their first use, by `__getattr__`
+    from codoperf_otel.agent_reports import AgentFigures, AgentReport, AgentUsage, agent_report
     from codoperf_otel.cache_manager import (
         CacheExplanation,
         CacheInfo,
@@ -65,6 +74,9 @@ PERFORMANCE_MONITOR_AVAILABLE = True
 __all__ = [
     "HAS_PSUTIL",
     "PERFORMANCE_MONITOR_AVAILABLE",
+    "AgentFigures",
+    "AgentReport",
+    "AgentUsage",
     "CacheExplanation",
     "CacheInfo",
     "CacheManager",
@@ -83,6 +95,7 @@ __all__ = [
     "SystemMonitor",
     "__version__",
     "agent",
+    "agent_report",
     "benchmark_resource_usage",
     "cached_function",
     "clear_cache",
@@ -118,6 +131,7 @@ __all__ = [
 
 
 _MODULES = {
+    "agent_reports": ("AgentFigures", "AgentReport", "AgentUsage", "agent_report"),
     "cache_manager": (
         "CacheExplanation",
         "CacheInfo",

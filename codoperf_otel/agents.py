@@ -8,13 +8,21 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from codoperf_otel._calls.cells import OPERATION
 from codoperf_otel._calls.context import current_agent, propagate_context, propagation_env
+from codoperf_otel._calls.endings import end_agent, end_tool
 from codoperf_otel._calls.meters import MEMORY
 from codoperf_otel._calls.sites import Site
 from codoperf_otel._decorating import OperationScope, check_callable, checked_name, description_of, names_of
 from codoperf_otel._statistics.monitor import global_monitor
 from codoperf_otel._telemetry import names
 
-__all__ = ["agent", "current_agent", "propagate_context", "propagation_env", "tool", "workflow"]
+__all__ = [
+    "agent",
+    "current_agent",
+    "propagate_context",
+    "propagation_env",
+    "tool",
+    "workflow",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -169,6 +177,7 @@ def _agent_site(given: dict[str, str], name: str, description: str | None) -> Si
         attributes={names.GEN_AI_OPERATION_NAME: names.INVOKE_AGENT, **described, **given},
         duration_attributes={},
         agent=name,
+        at_end=end_agent,
     )
 
 
@@ -181,6 +190,7 @@ def _tool_site(given: dict[str, str], name: str, description: str | None) -> Sit
         histogram=names.EXECUTE_TOOL_DURATION,
         attributes={names.GEN_AI_OPERATION_NAME: names.EXECUTE_TOOL, **named, **described, **given},
         duration_attributes=named,
+        at_end=end_tool,
     )
 
 

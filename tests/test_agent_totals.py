@@ -63,10 +63,10 @@ def test_an_agent_has_the_programs_that_it_started(telemetry):
     assert found["totals starter"] == pytest.approx(0.2, abs=0.05)
 
 
-def test_an_agent_has_the_time_that_its_hits_saved(telemetry):
+def test_an_agent_has_the_time_that_its_hits_saved(telemetry, tmp_path):
     """A hit saves the agent that asked, whoever had the value computed."""
 
-    @co.cached_function
+    @co.cached_function(cache_manager=co.CacheManager(tmp_path))
     def slow():
         time.sleep(0.02)
 

@@ -25,6 +25,7 @@ PUBLIC = (
     "lazy_loader",
     "resource_tracker",
     "agents",
+    "agent_reports",
     "instrumentation",
 )
 

@@ -7,6 +7,7 @@ from threading import RLock
 
 from opentelemetry.metrics import Observation
 
+from codoperf_otel._calls.lineages import LOOKUPS, SAVED_NS, Lineage
 from codoperf_otel._telemetry import names
 from codoperf_otel._telemetry.attribute_sets import Attributes, AttributeSets
 from codoperf_otel._telemetry.attributes import NANOSECOND_DIGITS
@@ -60,13 +61,15 @@ saved_time = Sums()
 
 
 class Tally:
-    """The attribute sets of one cache under one agent, made once."""
+    """The attribute sets of one cache under one agent, made once, and the agent's own counts."""
 
-    __slots__ = ("_agent", "_cache", "coalesced", "hits", "load", "miss", "stale")
+    __slots__ = ("_agent", "_cache", "_lineage", "coalesced", "hits", "load", "miss", "stale")
 
-    def __init__(self, cache: str, agent: str | None) -> None:
+    def __init__(self, cache: str, lineage: Lineage | None) -> None:
+        agent = None if lineage is None else lineage.name
         self._cache = cache
         self._agent = agent
+        self._lineage = lineage
         self.miss = attributes(cache=cache, result=names.MISS, agent=agent)
         self.coalesced = attributes(cache=cache, result=names.COALESCED, agent=agent)
         self.stale = attributes(cache=cache, result=names.STALE, agent=agent)
@@ -78,6 +81,13 @@ class Tally:
         if tier not in self.hits:
             self.hits[tier] = attributes(cache=self._cache, result=names.HIT, tier=tier, agent=self._agent)
         return self.hits[tier]
+
+    def count(self, result: str, number: int, saved: float | None = None) -> None:
+        """Count look-ups for the agent, and the time in seconds that they saved."""
+        if self._lineage is not None:
+            self._lineage.add(LOOKUPS[result], number)
+            if saved is not None:
+                self._lineage.add(SAVED_NS, round(saved * 1e9))
 
     def failed_load(self, error: str) -> Attributes:
         """The attributes of a load that raised."""

@@ -17,7 +17,7 @@ from codoperf_otel._cache.flights import Flight
 from codoperf_otel._cache.marks import Marks
 from codoperf_otel._cache.namespace import Location, Namespace
 from codoperf_otel._cache.tiers import Found
-from codoperf_otel._calls.context import current_agent
+from codoperf_otel._calls.context import agent_in_force
 from codoperf_otel._calls.recorder import shared
 from codoperf_otel._calls.runtime_context import runtime
 from codoperf_otel._calls.thread_clock import thread
@@ -59,7 +59,7 @@ class Load:
         self._flight: Flight | None = Flight()
         self._cache = cache
         self._location = cache.namespace.location(key)
-        self._agent = current_agent()
+        self._agent = agent_in_force()
         self._around: Context | None = None
         self._claim: Claim | None = None
         self._found: Found | None = None

@@ -14,12 +14,13 @@ from codoperf_otel._cache.namespace import Location, MemoryItem, Namespace
 from codoperf_otel._cache.pickling import Log, Part
 from codoperf_otel._cache.tiers import Item, OnEvict
 from codoperf_otel._cache.weights import weigh
+from codoperf_otel._calls.lineages import Lineage
 from codoperf_otel._telemetry import names
 
 BATCH = 256
 
 
-Use = MemoryItem | tuple[MemoryItem, str]
+Use = MemoryItem | tuple[MemoryItem, Lineage]
 """An entry that was used, and the agent in force if there was one."""
 
 
@@ -55,7 +56,7 @@ class Memory(Part):
             self._use(entry)
         return Item(entry.value, left, entry.load, entry.origin)
 
-    def hit(self, entry: MemoryItem, agent: str | None) -> None:
+    def hit(self, entry: MemoryItem, agent: Lineage | None) -> None:
         """Note that an entry, found in its namespace's dict, was used."""
         self.log.append(entry if agent is None else (entry, agent))
         if len(self.log) >= BATCH:

@@ -10,7 +10,9 @@ from codoperf_otel._cache import counts
 from codoperf_otel._cache.digests import NotPortableError, digest
 from codoperf_otel._cache.flights import Flights
 from codoperf_otel._cache.pickling import Entries
+from codoperf_otel._calls.lineages import Lineage
 from codoperf_otel._once import LateAttribute
+from codoperf_otel._telemetry import names
 from codoperf_otel._telemetry.attribute_sets import Attributes
 
 MAX_AGENTS = 1000
@@ -91,7 +93,7 @@ class Namespace:
         self.flights.forked()
         self.hits = 0
         self.misses = 0
-        self._tallies: dict[str | None, counts.Tally] = {}
+        self._tallies: dict[Lineage | None, counts.Tally] = {}
         self._evicted: dict[tuple[str, str], Attributes] = {}
 
     @property
@@ -112,7 +114,7 @@ class Namespace:
         except NotPortableError:
             return None
 
-    def tally(self, agent: str | None) -> counts.Tally:
+    def tally(self, agent: Lineage | None) -> counts.Tally:
         """The attribute sets under an agent."""
         found = self._tallies.get(agent)
         if found is None:
@@ -121,18 +123,20 @@ class Namespace:
                 self._tallies[agent] = found
         return found
 
-    def count_hits(self, agent: str | None, tier: str, number: int, saved: float | None) -> None:
+    def count_hits(self, agent: Lineage | None, tier: str, number: int, saved: float | None) -> None:
         """Count hits, and the time their values had taken to compute."""
         tally = self.tally(agent)
+        tally.count(names.HIT, number, saved)
         with counts.lock:
             self.hits += number
             counts.lookups.add(tally.hit(tier), number)
             if saved is not None:
                 counts.saved_time.add(tally.load, saved)
 
-    def count_miss(self, agent: str | None, *, stale: bool = False) -> None:
+    def count_miss(self, agent: Lineage | None, *, stale: bool = False) -> None:
         """Count a look-up that found nothing, or only an expired value that stood in for an error."""
         tally = self.tally(agent)
+        tally.count(names.STALE if stale else names.MISS, 1)
         with counts.lock:
             self.misses += 1
             counts.lookups.add(tally.stale if stale else tally.miss, 1)
@@ -145,6 +149,8 @@ class Namespace:
             self._evicted[tier, reason] = of
         counts.evictions.add(of, number)
 
-    def count_coalesced(self, agent: str | None) -> None:
+    def count_coalesced(self, agent: Lineage | None) -> None:
         """Count a look-up that waited for another caller's computation."""
-        counts.lookups.add(self.tally(agent).coalesced, 1)
+        tally = self.tally(agent)
+        tally.count(names.COALESCED, 1)
+        counts.lookups.add(tally.coalesced, 1)

@@ -20,10 +20,10 @@ from codoperf_otel._cache.memory import Memory
 from codoperf_otel._cache.namespace import Location, Namespace
 from codoperf_otel._cache.tiers import Found, Item, MakeTier, Tier
 from codoperf_otel._cache.turns import Turn, Turns
-from codoperf_otel._calls.context import current_agent
+from codoperf_otel._calls.context import agent_in_force
+from codoperf_otel._calls.lineages import before_reading
 from codoperf_otel._once import Once
 from codoperf_otel._telemetry import names
-from codoperf_otel._telemetry.agent_totals import by_agent
 from codoperf_otel._telemetry.interrupts import raise_interrupt
 
 log = logging.getLogger("codoperf_otel.cache")
@@ -90,9 +90,9 @@ class Store:
         """The item of the first tier that has it, and count the look-up."""
         found = self.look(location)
         if found is not None and found.is_fresh:
-            location.namespace.count_hits(current_agent(), found.tier, 1, found.item.load)
+            location.namespace.count_hits(agent_in_force(), found.tier, 1, found.item.load)
             return found.item
-        location.namespace.count_miss(current_agent())
+        location.namespace.count_miss(agent_in_force())
         return None
 
     def look(self, location: Location) -> Found | None:
@@ -196,10 +196,15 @@ def _observe() -> None:
                 log.warning("%s is left out", name, exc_info=True)
 
 
+@before_reading
+def _fold() -> None:
+    for store in living():
+        store.memory.fold()
+
+
 def _folded(sums: counts.Sums) -> Callable[[], Iterable[Observation]]:
     def source() -> Iterable[Observation]:
-        for store, _ in _living():
-            store.memory.fold()
+        _fold()
         return sums.observations()
 
     return source
@@ -237,12 +242,10 @@ def _entry_limit() -> Iterable[Observation]:
     return sums.observations()
 
 
-_saved_time = _folded(counts.saved_time)
 _SOURCES = {
     names.CACHE_LOOKUPS: _folded(counts.lookups),
     names.CACHE_EVICTIONS: counts.evictions.observations,
-    names.CACHE_SAVED_TIME: _saved_time,
-    names.AGENT_CACHE_SAVED_TIME: by_agent(_saved_time),
+    names.CACHE_SAVED_TIME: _folded(counts.saved_time),
     names.CACHE_ENTRY_COUNT: _entry_count,
     names.CACHE_ENTRY_LIMIT: _entry_limit,
     names.CACHE_SIZE: _size,

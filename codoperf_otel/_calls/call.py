@@ -7,26 +7,31 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span
 
-from codoperf_otel._calls.charged import Charged
+from codoperf_otel._calls.charged import Account, Charged
 from codoperf_otel._calls.foreign_spans import ForeignSpan
+from codoperf_otel._calls.lineages import Lineage
 from codoperf_otel._calls.shares import Lender, NoShares
 from codoperf_otel._calls.wall_clock import wall_clock
 
 if TYPE_CHECKING:
-    from codoperf_otel._calls.cells import Cell
+    from codoperf_otel._calls.invocations import Invocation
     from codoperf_otel._calls.meters import OpenMeter
     from codoperf_otel._calls.sites import Site, SiteForAgent
 
 
 class Call(Lender):
-    """One running call, and what remains of it in the Context when it has ended: its agent and its span."""
+    """One running call, and what remains of it in the Context when it has ended: its agent and its span.
+
+    `lineage` is the agent in force, and `invocation` the innermost one of ours around it.
+    """
 
     __slots__ = (
-        "agent",
         "around",
         "context",
         "epoch_ns",
         "inner",
+        "invocation",
+        "lineage",
         "open_meters",
         "paused_ns",
         "site",
@@ -38,6 +43,7 @@ class Call(Lender):
     )
 
     inner: Charged | None
+    invocation: Invocation | None
     open_meters: list[OpenMeter] | None
     parent: Call | None = None
     within: ForeignSpan | None
@@ -47,7 +53,7 @@ class Call(Lender):
         self,
         site: Site,
         site_for_agent: SiteForAgent,
-        agent: str | None,
+        lineage: Lineage | None,
         around: Context,
         started_ns: int,
         epoch_ns: int,
@@ -57,7 +63,7 @@ class Call(Lender):
         """Begin. A constructor takes half as long again."""
         self.site = site
         self.site_for_agent = site_for_agent
-        self.agent = agent
+        self.lineage = lineage
         self.around: Context | None = around
         self.started_ns = started_ns
         self.epoch_ns = epoch_ns
@@ -69,9 +75,9 @@ class Call(Lender):
         self.self_ns = self.entered_ns = self.paused_ns = self.suspended_ns = self.yielded = 0
 
     @property
-    def cell(self) -> Cell:  # type: ignore[override]
+    def account(self) -> Account:  # type: ignore[override]
         """Where it is counted."""
-        return self.site_for_agent.cell
+        return self.site_for_agent
 
     @property
     def is_running(self) -> bool:
@@ -81,7 +87,7 @@ class Call(Lender):
     def let_go(self) -> None:
         """Keep nothing but what the Context of others may still be asked for."""
         if self.within is not None:
-            self.agent = self.within.agent_name()
+            self.lineage = self.within.lineage()
         self.around = self.context = self.outer = self.inner = self.task = self.open_meters = self.within = (
             None
         )
@@ -130,13 +136,13 @@ class RemoteCall(Call):
 
     __slots__ = ()
 
-    cell = None  # type: ignore[assignment]
+    account = None  # type: ignore[assignment]
 
-    def __init__(self, agent: str) -> None:
-        self.agent = agent
+    def __init__(self, lineage: Lineage) -> None:
+        self.lineage: Lineage | None = lineage
         self.epoch_ns = wall_clock.epoch_ns
         self.span = INVALID_SPAN
-        self.around = self.context = self.within = None
+        self.around = self.context = self.within = self.invocation = None
         self.shares = NoShares()
 
     @property

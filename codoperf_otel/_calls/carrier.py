@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.context import Context
 
 from codoperf_otel._calls.foreign_code import failed
+from codoperf_otel._calls.lineages import Lineage
 from codoperf_otel._environment_variables import AGENT
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 _AS_THEY_ARE = " !()*,;:=@[]{}|'"
 
 
-def inject(context: Context, agent: str | None) -> dict[str, str]:
-    """The variables for a Context and the name of the agent in force in it."""
+def inject(context: Context, agent: Lineage | None) -> dict[str, str]:
+    """The variables for a Context and the agent in force in it, after those around it."""
     from opentelemetry import propagate  # here and below: it loads entry points, which few programs need
 
     carrier: dict[str, str] = {}
@@ -33,14 +34,13 @@ def inject(context: Context, agent: str | None) -> dict[str, str]:
     if agent is not None:
         from urllib.parse import quote
 
-        carrier[AGENT] = quote(agent, _AS_THEY_ARE, errors="surrogatepass")
+        path = (*sorted(agent.names - {agent.name}), agent.name)
+        carrier[AGENT] = "/".join(quote(name, _AS_THEY_ARE, errors="surrogatepass") for name in path)
     return carrier
 
 
-def extract(carrier: Mapping[str, str]) -> tuple[Context, str | None]:
+def extract(carrier: Mapping[str, str]) -> tuple[Context, list[str]]:
     """What `inject` has put into variables."""
-    from urllib.parse import unquote
-
     from opentelemetry import propagate
 
     context = Context()
@@ -48,13 +48,16 @@ def extract(carrier: Mapping[str, str]) -> tuple[Context, str | None]:
         context = propagate.extract(carrier, context, _getter())
     except Exception as error:
         failed("this process is not part of the trace of its parent: a propagator failed", error)
-    agent = carrier.get(AGENT)
-    if not agent:
-        return context, None
+    return context, [_unquoted(name) for name in carrier.get(AGENT, "").split("/") if name]
+
+
+def _unquoted(name: str) -> str:
+    from urllib.parse import unquote
+
     try:
-        return context, unquote(agent, errors="surrogatepass")
+        return unquote(name, errors="surrogatepass")
     except UnicodeDecodeError:  # not UTF-8
-        return context, unquote(agent)
+        return unquote(name)
 
 
 def _variable(key: str) -> str:

@@ -15,7 +15,6 @@ from codoperf_otel._calls.memory_peaks import MemoryPeaks
 from codoperf_otel._calls.recorder import DurationRecorder, shared
 from codoperf_otel._calls.totals import Total
 from codoperf_otel._telemetry import durations, names
-from codoperf_otel._telemetry.agent_totals import by_agent
 from codoperf_otel._telemetry.attribute_sets import OVERFLOW, Attributes, attribute_set, with_agent
 
 if TYPE_CHECKING:
@@ -231,7 +230,6 @@ class _Table:
     def _make(self, key: object, attributes: Attributes, measured: Attributes) -> Cell:
         for name, read in self._family.observables.items():
             _telemetry.observe(name, partial(self.observations, read))
-        _telemetry.observe(names.AGENT_CPU_TIME, _agents_cpu_time)
         taken = attribute_set(attributes)
         if taken is OVERFLOW:
             return self._overflow
@@ -263,15 +261,6 @@ def child_process_times() -> Iterator[Observation]:
     """The CPU time of child processes, for its observable: by function, and by operation."""
     for table in _tables.values():
         yield from table.observations(Cell.child_process_seconds)
-
-
-def _cpu_times() -> Iterator[Observation]:
-    for table in _tables.values():
-        for each in table.all():
-            yield from _observed(each, Cell.cpu_seconds)
-
-
-_agents_cpu_time = by_agent(_cpu_times)
 
 
 @durations.add_source

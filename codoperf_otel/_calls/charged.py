@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Protocol
 
 
-class LateCpuTime(Protocol):
-    """Where CPU time is counted that is known only after the call, or belongs to none."""
+class Account(Protocol):
+    """Where a call is counted: a site under an agent."""
 
     def add_late(self, self_ns: int) -> None:
-        """Add some."""
+        """Add CPU time that is known only after the call."""
+
+    def add_foreign(self, self_ns: int) -> None:
+        """Add CPU time of another library's span, which is in its own agent's figures already."""
 
 
 class Charged:
@@ -19,7 +22,7 @@ class Charged:
     known. `outer` is who was charged before it, and `entered_ns` the clock then. `task` is the task in
     which it began, and `started_ns` when, by `perf_counter_ns`. `driver` belongs to blocks, and to spans of
     other libraries: the driven call, or the task, whose clock they read. `lender` belongs to shares only: the
-    call or span that a thread or a task works for. `cell` is that of the nearest call around. `has_left` is
+    call or span that a thread or a task works for. `account` is the nearest call's around. `has_left` is
     true of a span that is charged no more, although it may not have ended: `outer` is then charged in its
     place.
     """
@@ -38,7 +41,7 @@ class Charged:
     has_left = False
     driver: Charged | None = None
     lender: Charged | None = None
-    cell: LateCpuTime | None = None
+    account: Account | None = None
 
     def leave(self) -> None:
         """Let who was charged before have what is charged to it no more; called where `has_left`."""
@@ -60,9 +63,9 @@ class ThreadShare(Charged):
         self.cpu_ns = 0
 
     @property
-    def cell(self) -> LateCpuTime | None:  # type: ignore[override]
+    def account(self) -> Account | None:  # type: ignore[override]
         """Where the call is counted."""
-        return None if self.lender is None else self.lender.cell
+        return None if self.lender is None else self.lender.account
 
     def let_go(self) -> None:
         """Keep nothing but its figures."""

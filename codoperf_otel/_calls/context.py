@@ -16,6 +16,7 @@ from codoperf_otel._calls.call import Call, RemoteCall
 from codoperf_otel._calls.carrier import extract, inject
 from codoperf_otel._calls.foreign_spans import ForeignSpan, charged_for
 from codoperf_otel._calls.lending import run_lent
+from codoperf_otel._calls.lineages import Lineage, lineage_of
 from codoperf_otel._calls.runtime_context import runtime
 from codoperf_otel._calls.shares import Lender, lender_of, prepare
 
@@ -48,27 +49,33 @@ def lender_in(context: Context) -> Lender | None:
     return call_in(context) if found is None else found
 
 
-def named_in(context: Context) -> tuple[str | None, ForeignSpan | None]:
+def named_in(context: Context) -> tuple[Lineage | None, ForeignSpan | None]:
     """The agent in force in a Context; where spans of other libraries may name one, the innermost of them."""
     call = call_in(context)
     span = context.get(_SPAN_KEY)
     if span is not None and (call is None or span is not call.span):
         found = charged_for(span)
         if found is not None:
-            return found.agent_name(), found
+            return found.lineage(), found
     if call is None:
         return None, None
-    return (call.agent if call.within is None else call.within.agent_name()), call.within
+    return (call.lineage if call.within is None else call.within.lineage()), call.within
 
 
-def agent_in(context: Context) -> str | None:
-    """The name of the agent in force in a Context."""
+def agent_in(context: Context) -> Lineage | None:
+    """The agent in force in a Context."""
     return named_in(context)[0] if context else None
+
+
+def agent_in_force() -> Lineage | None:
+    """The agent in force here."""
+    return agent_in(runtime.get_current())
 
 
 def current_agent() -> str | None:
     """The name of the agent in force here."""
-    return agent_in(runtime.get_current())
+    found = agent_in_force()
+    return None if found is None else found.name
 
 
 def propagate_context(func: Callable[P, R]) -> Callable[P, R]:
@@ -128,7 +135,7 @@ def propagation_env() -> dict[str, str]:
     >>> subprocess.check_output([sys.executable, "-c", program], env=environment, text=True).strip()
     'planner'
     """
-    return inject(runtime.get_current(), current_agent())
+    return inject(runtime.get_current(), agent_in_force())
 
 
 def continue_from_environment() -> None:
@@ -140,5 +147,6 @@ def continue_from_environment() -> None:
 
 
 def _context_of(variables: Mapping[str, str]) -> Context:
-    context, agent = extract(variables)
-    return context if agent is None else Context({**context, CALL_KEY: RemoteCall(agent)})
+    context, path = extract(variables)
+    lineage = lineage_of(path)
+    return context if lineage is None else Context({**context, CALL_KEY: RemoteCall(lineage)})

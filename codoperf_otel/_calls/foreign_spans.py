@@ -12,7 +12,9 @@ figure. It leaves
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from time import perf_counter_ns
+from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -20,8 +22,10 @@ from opentelemetry.trace import Span, SpanContext
 
 from codoperf_otel import _forks
 from codoperf_otel._calls import greenlets
-from codoperf_otel._calls.charged import Charged, LateCpuTime
+from codoperf_otel._calls.charged import Account, Charged
 from codoperf_otel._calls.foreign_code import failed
+from codoperf_otel._calls.lineages import CPU_NS, Lineage, inside
+from codoperf_otel._calls.model_calls import Tokens
 from codoperf_otel._calls.runtime_context import runtime
 from codoperf_otel._calls.shares import Lender, lend
 from codoperf_otel._calls.tasks import running_task_or_loop
@@ -40,45 +44,67 @@ _process = object()
 class ForeignSpan(Lender):
     """A span of another library while it is open. `clock` is that of the thread in which it started."""
 
-    __slots__ = ("agent", "cell", "clock", "driver", "has_left", "process", "span", "span_id", "within")
+    __slots__ = (
+        "account",
+        "around",
+        "clock",
+        "driver",
+        "has_left",
+        "process",
+        "span",
+        "span_id",
+        "tokens",
+        "within",
+    )
 
-    cell: LateCpuTime | None
+    account: Account | None
     driver: Charged | None
     is_block = True
     is_foreign = True
 
-    def __init__(self, span: Span, span_id: int, agent: str | None, within: ForeignSpan | None) -> None:
-        """`agent` is in force around it, unless `within`, the span of another library there, names one."""
+    def __init__(self, span: Span, span_id: int, around: Lineage | None, within: ForeignSpan | None) -> None:
+        """`around` is in force around it, unless `within`, the span of another library there, names one."""
         self.span: Span | None = span
         self.span_id = span_id
-        self.agent = agent
+        self.around = around
         self.within = within
         self.clock = thread.clock
         self.process = _process
         self.task = running_task_or_loop()
         self.started_ns = perf_counter_ns()
-        self.cpu_ns = self.outer = self.driver = self.cell = self.shares = None
+        self.cpu_ns = self.outer = self.driver = self.account = self.shares = None
         self.self_ns = self.entered_ns = 0
         self.has_left = True
+        self.tokens: Tokens | None = None
 
-    def agent_name(self) -> str | None:
+    def lineage(self) -> Lineage | None:
         """The agent in force inside: the one that it names by now, or else the nearest one around it."""
-        inner = self
-        while (found := inner._own_agent_name()) is None and inner.within is not None:
-            inner = inner.within
-        return inner.agent if found is None else found
+        named: list[str] = []
+        inner, around = self, self.within
+        while around is not None:
+            named += inner._own_agent_name()
+            inner, around = around, around.within
+        named += inner._own_agent_name()
+        found = inner.around
+        for name in reversed(named):
+            found = inside(found, name)
+        return found
 
-    def _own_agent_name(self) -> str | None:
+    def attributes(self) -> Mapping[str, Any]:
+        """The attributes of its span by now."""
         try:
-            found = (getattr(self.span, "attributes", None) or {}).get(GEN_AI_AGENT_NAME)
+            return getattr(self.span, "attributes", None) or {}
         except Exception as error:
             failed("a span of another library has no attributes", error)
-            return None
-        return found if isinstance(found, str) and found else None
+            return {}
+
+    def _own_agent_name(self) -> list[str]:
+        found = self.attributes().get(GEN_AI_AGENT_NAME)
+        return [found] if isinstance(found, str) and found else []
 
     def let_go(self) -> None:
-        """Keep nothing of its span but the agent's name."""
-        self.agent = self.agent_name()
+        """Keep nothing of its span but the agent."""
+        self.around = self.lineage()
         self.span = self.within = None
 
     def start(self, parent: SpanContext | None) -> None:
@@ -101,7 +127,7 @@ class ForeignSpan(Lender):
 
     def _joins(self, around: Charged) -> bool:
         """Take the clock of who is charged now; returns whether there is one."""
-        self.cell = around.cell
+        self.account = around.account
         self.driver = around.driver if around.is_block else around
         has_clock = self.driver is None or self.driver.cpu_ns is not None
         return has_clock and around.task is self.task
@@ -125,9 +151,15 @@ class ForeignSpan(Lender):
             self.cpu_ns = clock.reading(self.driver) - self.entered_ns
             if self.shares is not None:
                 self.shares.close(self)
-            if self.cell is not None:
-                self.cell.add_late(self.self_ns)
+            self._count()
         self.driver = None
+
+    def _count(self) -> None:
+        lineage = self.lineage()
+        if lineage is not None:
+            lineage.add(CPU_NS, self.self_ns)
+        if self.account is not None:
+            self.account.add_foreign(self.self_ns)
 
     def leave(self) -> None:
         """Have no figure: what was charged to it goes to who was charged before."""

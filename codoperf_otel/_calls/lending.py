@@ -54,13 +54,18 @@ def run_lent(
         del call, context, around  # whoever keeps an exception keeps this frame
 
 
-def complete(call: Call) -> None:
-    """At the end of a call, add to its CPU time what other threads, and spans still open, had of it."""
+def complete(call: Call) -> int | None:
+    """At the end of a call, add to its CPU time what other threads, and spans still open, had of it.
+
+    Returns what its own thread had.
+    """
     if call.inner is not None:
         prepare(call, is_ending=True)
         unwind(call.inner, call)
         call.inner = None
     if not greenlets.is_own(call):
         call.cpu_ns, call.self_ns = None, 0
+    cpu_ns = call.cpu_ns
     if call.shares is not None:
         call.shares.close(call)
+    return cpu_ns

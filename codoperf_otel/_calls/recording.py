@@ -21,9 +21,12 @@ from codoperf_otel._calls.cells import EXEMPLAR_GAP_NS, OPERATION
 from codoperf_otel._calls.context import CALL_KEY, named_in, with_call
 from codoperf_otel._calls.foreign_code import failed
 from codoperf_otel._calls.foreign_spans import settle, span_id_in
+from codoperf_otel._calls.invocations import Invocation
 from codoperf_otel._calls.lending import complete
+from codoperf_otel._calls.lineages import CPU_NS, ERRORS, Lineage, inside
+from codoperf_otel._calls.outcomes import is_failure, outcome_of
 from codoperf_otel._calls.recorder import NO_EXEMPLAR
-from codoperf_otel._calls.sites import SECOND_NS, Site
+from codoperf_otel._calls.sites import SECOND_NS, Ending, Site
 from codoperf_otel._calls.tasks import running_task
 from codoperf_otel._calls.thread_clock import ThreadClock
 from codoperf_otel._calls.wall_clock import shared_epoch, wall_clock
@@ -53,18 +56,22 @@ def begin(
     if "greenlet" in _modules:
         greenlets.follow(started)
     epoch = wall_clock.epoch_ns if started - wall_clock.looked_ns < SECOND_NS else wall_clock.look(started)
-    agent, within = site.agent, None
-    if agent is None and around:
-        agent, within = named_in(around)
+    lineage, within = named_in(around) if around else (None, None)
+    if site.agent is not None:
+        lineage, within = inside(lineage, site.agent), None
     parent: Call | None = around.get(CALL_KEY)  # type: ignore[assignment]
     if parent is not None and parent.epoch_ns != epoch:
         epoch = shared_epoch(parent.epoch_ns, epoch)
     if clock.current is not None and clock.current.is_foreign:
         settle(clock, span_id_in(around))
-    here = site.by_agent.get(agent) or site.for_agent(agent)
+    here = site.by_agent.get(lineage) or site.for_agent(lineage)
     call = _new(make)
-    call.fill(site, here, agent, around, started, epoch, running_task())
+    call.fill(site, here, lineage, around, started, epoch, running_task())
     call.within = within
+    if site.agent is not None:
+        call.invocation = Invocation()
+    else:
+        call.invocation = None if parent is None else parent.invocation
     binding = in_force.binding
     if (
         not clock.busy
@@ -110,11 +117,10 @@ def finish(call: Call, clock: ThreadClock, error: BaseException | None = None) -
         cell.active.remove(call)
     except KeyError:  # it has ended, or it is a call of the parent of this forked process
         return
-    ended = call.paused_ns
-    wall = ended - call.started_ns
+    wall = (ended := call.paused_ns) - call.started_ns
     failure = error if error is not None and is_failure(error) else None
-    if call.inner is not None or call.shares is not None or "greenlet" in _modules:
-        complete(call)
+    has_further = call.inner is not None or call.shares is not None or "greenlet" in _modules
+    cpu_ns = complete(call) if has_further else call.cpu_ns
     if site.min_span_ns and (wall >= site.min_span_ns or failure is not None):
         _start_late_span(call, clock)
     measured = _close_meters(call) if call.open_meters is not None else None
@@ -136,22 +142,34 @@ def finish(call: Call, clock: ThreadClock, error: BaseException | None = None) -
     ledger.entries.append(entry)
     if len(ledger.entries) >= BATCH:
         ledger.fold_if_due()
+    if here.lineage is not None:
+        _count(here.lineage, call, failure)
+        if site.at_end is not None:
+            site.at_end(call, Ending(wall, cpu_ns, measured or {}))
     if instruments.records_durations and (
         not instruments.follows_provider or metrics_api._METER_PROVIDER is not None
     ):
-        offers = trace_id is not None or instruments.exemplars is ALWAYS
-        _record(call, clock, wall, attributes, (call.context if offers else None) or NO_EXEMPLAR)
+        _record(call, clock, wall, attributes, trace_id is not None or instruments.exemplars is ALWAYS)
     _tell(call, clock, entry, measured, error, failure)
 
 
-def _record(call: Call, clock: ThreadClock, wall: int, attributes: Attributes, context: Context) -> None:
-    """Record the duration in the SDK's histogram."""
+def _count(lineage: Lineage, call: Call, failure: BaseException | None) -> None:
+    """Count a call for its agent."""
+    if call.self_ns:
+        lineage.add(CPU_NS, call.self_ns)
+    if failure is not None:
+        lineage.add(ERRORS, 1)
+
+
+def _record(call: Call, clock: ThreadClock, wall: int, attributes: Attributes, offers: bool) -> None:
+    """Record the duration in the SDK's histogram, and offer it as an exemplar or not."""
     here = call.site_for_agent
     try:
         histogram = in_force.binding.instruments.histograms[call.site.histogram]
     except Exception as error:
         failed("durations of %s are not recorded: there is no histogram", error, call.site.span_name)
     else:
+        context = (call.context if offers else None) or NO_EXEMPLAR
         here.cell.recorder.record(clock, histogram, wall / 1e9, attributes, context)
 
 
@@ -201,31 +219,6 @@ def _close_meters(call: Call) -> dict[str, Any]:
     for meter in call.open_meters or ():
         measured.update(meter.close(call.paused_ns))
     return measured
-
-
-def is_failure(error: BaseException) -> bool:
-    """Whether an exception that ends a call is an error of it, rather than the caller's will."""
-    if isinstance(error, SystemExit):
-        return bool(error.code)
-    return outcome_of(error) is None
-
-
-def outcome_of(error: BaseException) -> str | None:
-    """``abandoned`` for a generator closed early, ``cancelled`` for a cancelled task, else None."""
-    if isinstance(error, GeneratorExit):
-        return names.ABANDONED
-    cancellations = tuple(_cancellations())
-    if isinstance(error, BaseExceptionGroup):  # as a nursery of trio's raises that is cancelled
-        _, others = error.split(cancellations)
-        return names.CANCELLED if others is None else None
-    return names.CANCELLED if isinstance(error, cancellations) else None
-
-
-def _cancellations() -> list[type[BaseException]]:
-    """The exceptions by which the libraries that are loaded cancel a task."""
-    known = (("asyncio", "CancelledError"), ("concurrent.futures", "CancelledError"), ("trio", "Cancelled"))
-    found = (getattr(sys.modules.get(module), name, None) for module, name in known)
-    return [kind for kind in found if isinstance(kind, type)]
 
 
 def _end_span(

@@ -22,14 +22,14 @@ class Shares:
         self._parts: list[tuple[int, int]] = []
 
     def add(self, lender: Lender, self_ns: int, cpu_ns: int) -> None:
-        """Add what has ended to its lender, or to the lender's cell where the lender has ended."""
+        """Add what has ended to its lender, or to the lender's account where the lender has ended."""
         self._parts.append((self_ns, cpu_ns))
         if len(self._parts) > _MOST_PARTS:
             self._parts.append(self.take())
         if self._is_closed:
             late_ns, _ = self.take()
-            if lender.cell is not None:
-                lender.cell.add_late(late_ns)
+            if lender.account is not None:
+                lender.account.add_late(late_ns)
 
     def close(self, lender: Lender) -> None:
         """At the end of the lender: give it what was added."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import ref
 
 from opentelemetry.context import Context
 
 from codoperf_otel import _forks, _telemetry
 from codoperf_otel._calls.cells import Cell, Family, cell
+from codoperf_otel._calls.lineages import CHILD_PROCESS_NS, CPU_NS, Lineage
 from codoperf_otel._calls.meters import Meter
 from codoperf_otel._statistics.monitor import PerformanceMonitor
 from codoperf_otel._telemetry.attribute_sets import Attributes, with_agent
@@ -25,12 +26,31 @@ SECOND_NS = 1_000_000_000
 class SiteForAgent:
     """A site under one agent: where its calls are counted, and the attributes its spans start with."""
 
-    __slots__ = ("attributes", "cell", "ledger")
+    __slots__ = ("attributes", "cell", "ledger", "lineage")
 
-    def __init__(self, cell: Cell, ledger: CallLedger, attributes: Attributes) -> None:
+    def __init__(
+        self, lineage: Lineage | None, cell: Cell, ledger: CallLedger, attributes: Attributes
+    ) -> None:
+        self.lineage = lineage
         self.cell = cell
         self.ledger = ledger
         self.attributes = attributes
+
+    def add_late(self, self_ns: int) -> None:
+        """Add CPU time that is known only after the call."""
+        self.cell.add_late(self_ns)
+        if self.lineage is not None:
+            self.lineage.add(CPU_NS, self_ns)
+
+    def add_foreign(self, self_ns: int) -> None:
+        """Add CPU time of another library's span, which is in its own agent's figures already."""
+        self.cell.add_late(self_ns)
+
+    def add_child_process(self, cpu_ns: int) -> None:
+        """Add what a child process took that a call has started."""
+        self.cell.add_child_process(cpu_ns)
+        if self.lineage is not None:
+            self.lineage.add(CHILD_PROCESS_NS, cpu_ns)
 
 
 class SpanRate:
@@ -68,6 +88,18 @@ class SpanRate:
 Report = Callable[["Site", Context | None, float, Mapping[str, Any], BaseException | None], None]
 """Called for each call that has ended: its site, Context, seconds, what meters measured, how it failed."""
 
+
+class Ending(NamedTuple):
+    """How a call has ended: its duration, the CPU time of its own thread, and what meters measured."""
+
+    wall_ns: int
+    cpu_ns: int | None
+    measured: Mapping[str, Any]
+
+
+AtEnd = Callable[[Any, Ending], None]
+"""Called with each call that has ended, as soon as it is counted."""
+
 _DERIVED = {"__weakref__", "by_agent", "is_selective"}
 
 
@@ -77,6 +109,7 @@ class Site:
     __slots__ = (
         "__weakref__",
         "agent",
+        "at_end",
         "attributes",
         "by_agent",
         "capture",
@@ -111,6 +144,7 @@ class Site:
         span_rate: SpanRate | None = None,
         min_span_ns: int = 0,
         report: Report | None = None,
+        at_end: AtEnd | None = None,
     ) -> None:
         self.name = name
         self.span_name = span_name
@@ -126,8 +160,9 @@ class Site:
         self.span_rate = span_rate
         self.min_span_ns = min_span_ns
         self.report = report
+        self.at_end = at_end
         self.is_selective = span_rate is not None or min_span_ns > 0
-        self.by_agent: dict[str | None, SiteForAgent] = {}
+        self.by_agent: dict[Lineage | None, SiteForAgent] = {}
         _sites.add(ref(self, _sites.discard))
         for meter in meters:
             meter.prepare()
@@ -136,17 +171,18 @@ class Site:
         """A decorated function goes to another process without what was counted in this one."""
         return _remake, ({name: getattr(self, name) for name in self.__slots__ if name not in _DERIVED},)
 
-    def for_agent(self, agent: str | None) -> SiteForAgent:
+    def for_agent(self, lineage: Lineage | None) -> SiteForAgent:
         """The site under an agent, made at its first call there."""
+        agent = None if lineage is None else lineage.name
         measured = self.duration_attributes
         if measured is not None:
             measured = with_agent(measured, agent)
         attributes = _telemetry.cleaned(with_agent(self.attributes, agent))
         counted = cell(self.family, self.cell_name, agent, measured)
         ledger = counted.ledger(self.name, self.monitor.statistics, self.histogram)
-        made = SiteForAgent(counted, ledger, attributes)
+        made = SiteForAgent(lineage, counted, ledger, attributes)
         if len(self.by_agent) < MAX_AGENTS:
-            self.by_agent[agent] = made
+            self.by_agent[lineage] = made
         return made
 
 

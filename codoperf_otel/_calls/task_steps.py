@@ -15,7 +15,7 @@ from time import perf_counter_ns, thread_time_ns
 from typing import Any, SupportsIndex
 
 from codoperf_otel._calls import greenlets
-from codoperf_otel._calls.charged import Charged, LateCpuTime, is_within, still_charged
+from codoperf_otel._calls.charged import Account, Charged, is_within, still_charged
 from codoperf_otel._calls.context import lender_in
 from codoperf_otel._calls.foreign_spans import unwind
 from codoperf_otel._calls.runtime_context import runtime
@@ -55,9 +55,9 @@ class TaskSteps(Charged):
         return self._coroutine.__reduce_ex__(protocol)
 
     @property
-    def cell(self) -> LateCpuTime | None:  # type: ignore[override]
+    def account(self) -> Account | None:  # type: ignore[override]
         """Where it is counted."""
-        return None if self.lender is None else self.lender.cell
+        return None if self.lender is None else self.lender.account
 
     def send(self, value: Any) -> Any:
         """Run a step."""

@@ -19,7 +19,6 @@ from codoperf_otel._children.replacements import PROCESS, of_multiprocessing, re
 from codoperf_otel._patching.import_hook import Hook
 from codoperf_otel._patching.replacing import Replacement, replace_imported, restore
 from codoperf_otel._telemetry import names
-from codoperf_otel._telemetry.agent_totals import by_agent
 
 _lock = RLock()
 _replaced: list[Replacement] = []
@@ -30,7 +29,6 @@ def start() -> None:
     with _lock:
         if not _replaced:
             _telemetry.observe(names.CHILD_PROCESS_CPU_TIME, child_process_times)
-            _telemetry.observe(names.AGENT_CHILD_PROCESS_CPU_TIME, by_agent(child_process_times))
             _replace(replacements())
             replace_imported(_replaced)
             if _replaced and PROCESS not in sys.modules:

@@ -47,7 +47,7 @@ def _started(pid: int | None, call: Call, mark: int | None) -> None:
         if mark is not None:  # the kernel counts our own memory, up to the `exec`, as the child's
             mark = max(mark, own_mark() or 0)
         meter = meter_of(call) if call.is_running else None
-        table.add(pid, Child(call.site_for_agent.cell, meter, mark))
+        table.add(pid, Child(call.site_for_agent, meter, mark))
         if mark is not None:
             sampling.begin()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from codoperf_otel import _forks
-from codoperf_otel._calls.cells import Cell
+from codoperf_otel._calls.sites import SiteForAgent
 from codoperf_otel._children.meter import OpenChildren, Peak
 from codoperf_otel._readings.memory import KIB
 from codoperf_otel._telemetry import names
@@ -30,16 +30,16 @@ MAX_KEPT = 256
 
 
 class Child:
-    """A child process: the cell and the open meter that it counts for.
+    """A child process: the site and the open meter that it counts for.
 
     `mark` is this process's own memory mark at the child's start, None where it is not known; `sampled` the
     highest memory of the child that was sampled.
     """
 
-    __slots__ = ("cell", "mark", "meter", "sampled")
+    __slots__ = ("mark", "meter", "sampled", "site")
 
-    def __init__(self, cell: Cell, meter: OpenChildren | None, mark: int | None) -> None:
-        self.cell = cell
+    def __init__(self, site: SiteForAgent, meter: OpenChildren | None, mark: int | None) -> None:
+        self.site = site
         self.meter = meter
         self.mark = mark
         self.sampled = 0
@@ -47,7 +47,7 @@ class Child:
     def end(self, usage: struct_rusage) -> None:
         """Count what the child took."""
         cpu_ns = round((usage.ru_utime + usage.ru_stime) * 1e9)
-        self.cell.add_child_process(cpu_ns)
+        self.site.add_child_process(cpu_ns)
         if self.meter is not None:
             self.meter.ended.append((cpu_ns, self._peak(usage)))
 

@@ -18,7 +18,8 @@ from typing import Any
 from opentelemetry import trace
 
 from codoperf_otel import _telemetry
-from codoperf_otel._calls.context import current_agent
+from codoperf_otel._calls.context import agent_in_force
+from codoperf_otel._calls.lineages import LAZY_LOAD_NS
 from codoperf_otel._calls.recorder import shared
 from codoperf_otel._calls.thread_clock import thread
 from codoperf_otel._readings import memory
@@ -125,7 +126,10 @@ class _Load:
             own = own.without(inner)
         error_type = None if error is None else _telemetry.error_type(error)
         histogram = _telemetry.active().instruments.histograms[names.LAZY_LOAD_DURATION]
-        of = _attributes_of(self._module, current_agent(), error_type)
+        agent = agent_in_force()
+        if agent is not None:
+            agent.add(LAZY_LOAD_NS, own.duration_ns)
+        of = _attributes_of(self._module, None if agent is None else agent.name, error_type)
         shared.record(thread.clock, histogram, own.duration_ns / 1e9, of)
         attributes = _span_attributes(self._module, own, error_type)
         span = trace.get_current_span()

@@ -10,6 +10,7 @@ DURATION_BOUNDS = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
     0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
 )  # fmt: skip
+CALL_BOUNDS = tuple(float(2**n) for n in range(8))
 AGENT_BOUNDS = tuple(0.1 * 2**n for n in range(13))
 PAUSE_BOUNDS = tuple(bound for bound in DURATION_BOUNDS if bound <= 1)
 TOOL_BOUNDS = tuple(0.01 * 2**n for n in range(14))
@@ -47,10 +48,30 @@ INSTRUMENTS: dict[str, Instrument] = {
     names.INVOKE_AGENT_DURATION: Instrument("histogram", "s", "Duration of agent invocations", AGENT_BOUNDS),
     names.EXECUTE_TOOL_DURATION: Instrument("histogram", "s", "Duration of tool executions", TOOL_BOUNDS),
     names.WORKFLOW_DURATION: Instrument("histogram", "s", "Duration of workflows", WORKFLOW_BOUNDS),
+    names.INVOKE_AGENT_TOOL_CALLS: Instrument(
+        "histogram", "{call}", "Tools executed in an agent invocation", CALL_BOUNDS
+    ),
+    names.INVOKE_AGENT_INFERENCE_CALLS: Instrument(
+        "histogram", "{call}", "Model calls seen in an agent invocation", CALL_BOUNDS
+    ),
+    names.AGENT_WALL_TIME: Instrument("counter", "s", "Duration of all invocations of agents"),
     names.AGENT_CPU_TIME: Instrument("counter", "s", "CPU time of agents, without the agents inside them"),
     names.AGENT_CHILD_PROCESS_CPU_TIME: Instrument(
         "counter", "s", "CPU time of ended child processes, by the agent in force where they were started"
     ),
+    names.AGENT_SUSPENDED_TIME: Instrument(
+        "counter",
+        "s",
+        "Time for which invocations of agents were suspended or blocked",
+    ),
+    names.AGENT_TOOL_CALLS: Instrument("counter", "{call}", "Tools that agents executed"),
+    names.AGENT_INFERENCE_CALLS: Instrument("counter", "{call}", "Model calls seen in agents"),
+    names.AGENT_ERRORS: Instrument(
+        "counter", "{error}", "Calls of agents that failed: invocations, tools, functions, model calls"
+    ),
+    names.AGENT_TOKEN_USAGE: Instrument("counter", "{token}", "Tokens of the model calls seen in agents"),
+    names.AGENT_LAZY_LOAD_TIME: Instrument("counter", "s", "Time that lazy loads took in agents"),
+    names.AGENT_CACHE_LOOKUPS: Instrument("counter", "{lookup}", "Cache lookups of agents by result"),
     names.AGENT_CACHE_SAVED_TIME: Instrument(
         "counter", "s", "Time that the cache hits of agents would have taken to compute"
     ),

@@ -35,12 +35,32 @@ GEN_AI_TOOL_TYPE = "gen_ai.tool.type"
 GEN_AI_TOOL_DESCRIPTION = "gen_ai.tool.description"
 GEN_AI_TOOL_CALL_ID = "gen_ai.tool.call.id"
 GEN_AI_WORKFLOW_NAME = "gen_ai.workflow.name"
+GEN_AI_TOKEN_TYPE = "gen_ai.token.type"  # noqa: S105
+GEN_AI_USAGE_INPUT_TOKENS = "gen_ai.usage.input_tokens"
+GEN_AI_USAGE_OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
 METRIC_OVERFLOW = "otel.metric.overflow"
 
 # values of gen_ai.operation.name, and first words of the span names
 INVOKE_AGENT = "invoke_agent"
 EXECUTE_TOOL = "execute_tool"
 INVOKE_WORKFLOW = "invoke_workflow"
+
+# values of gen_ai.operation.name of spans that are calls of a model
+INFERENCES = frozenset({"chat", "generate_content", "text_completion"})
+
+# values of gen_ai.token.type
+INPUT = "input"
+OUTPUT = "output"
+
+# what the spans of other libraries had, or have, in place of OpenTelemetry's names
+OLD_USAGE_INPUT_TOKENS = "gen_ai.usage.prompt_tokens"
+OLD_USAGE_OUTPUT_TOKENS = "gen_ai.usage.completion_tokens"
+TRACELOOP_REQUEST_TYPE = "llm.request.type"
+TRACELOOP_INFERENCES = frozenset({"chat", "completion"})
+OPENINFERENCE_SPAN_KIND = "openinference.span.kind"
+OPENINFERENCE_INFERENCE = "LLM"
+OPENINFERENCE_INPUT_TOKENS = "llm.token_count.prompt"
+OPENINFERENCE_OUTPUT_TOKENS = "llm.token_count.completion"
 
 # name of the span event, and of the log record, that an exception is
 EXCEPTION = "exception"
@@ -128,8 +148,18 @@ CHILD_PROCESS_CPU_TIME = "codoperf.child_process.cpu.time"
 INVOKE_AGENT_DURATION = "gen_ai.invoke_agent.duration"
 EXECUTE_TOOL_DURATION = "gen_ai.execute_tool.duration"
 WORKFLOW_DURATION = "gen_ai.workflow.duration"
+INVOKE_AGENT_TOOL_CALLS = "gen_ai.invoke_agent.tool_calls"
+INVOKE_AGENT_INFERENCE_CALLS = "gen_ai.invoke_agent.inference_calls"
+AGENT_WALL_TIME = "codoperf.agent.wall.time"
 AGENT_CPU_TIME = "codoperf.agent.cpu.time"
 AGENT_CHILD_PROCESS_CPU_TIME = "codoperf.agent.child_process.cpu.time"
+AGENT_SUSPENDED_TIME = "codoperf.agent.suspended.time"
+AGENT_TOOL_CALLS = "codoperf.agent.tool_calls"
+AGENT_INFERENCE_CALLS = "codoperf.agent.inference_calls"
+AGENT_ERRORS = "codoperf.agent.errors"
+AGENT_TOKEN_USAGE = "codoperf.agent.token.usage"  # noqa: S105
+AGENT_LAZY_LOAD_TIME = "codoperf.agent.lazy_load.time"
+AGENT_CACHE_LOOKUPS = "codoperf.agent.cache.lookups"
 AGENT_CACHE_SAVED_TIME = "codoperf.agent.cache.saved.time"
 CACHE_LOOKUPS = "codoperf.cache.lookups"
 CACHE_EVICTIONS = "codoperf.cache.evictions"

@@ -9,7 +9,9 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Span, SpanProcessor
 from opentelemetry.trace import TraceFlags
 
-from codoperf_otel._calls.context import named_in
+from codoperf_otel._calls.call import Call
+from codoperf_otel._calls.context import call_in, named_in
+from codoperf_otel._calls.endings import count_model_call
 from codoperf_otel._calls.foreign_code import failed
 from codoperf_otel._calls.foreign_spans import MARK, ForeignSpan
 from codoperf_otel._calls.meters import MEMORY, OpenMeter, opened_window
@@ -52,7 +54,7 @@ class ResourceSpanProcessor(SpanProcessor):
         try:
             around = runtime.get_current() if parent_context is None else parent_context
             opened = _Opened(span, span.get_span_context().span_id, *named_in(around))
-            opened.begin(span, opened_window() if self._memory else None)
+            opened.begin(span, opened_window() if self._memory else None, call_in(around))
         except Exception as error:
             failed("a span of another library is not measured", error)
 
@@ -68,11 +70,12 @@ class ResourceSpanProcessor(SpanProcessor):
 class _Opened(ForeignSpan):
     """A span while it is measured. It stands in for the span's `end`, and is taken off there."""
 
-    __slots__ = ("_memory", "_open")
+    __slots__ = ("_call", "_memory", "_open")
 
-    def begin(self, span: Any, memory: OpenMeter | None) -> None:
-        """Begin to measure."""
+    def begin(self, span: Any, memory: OpenMeter | None, call: Call | None) -> None:
+        """Begin to measure a span that starts in a call."""
         self._memory = memory
+        self._call = call
         self._open = [(span, span.end)]
         span.end = self
         setattr(span, MARK, self)
@@ -90,11 +93,13 @@ class _Opened(ForeignSpan):
             return
         try:
             self._put_on(span)
+            count_model_call(self, self._call, has_failed=not span.status.is_ok)
         except Exception as error:
             failed("a span of another library has no CPU time", error)
         finally:
             self.abandon()
             self.let_go()
+            self._call = None
             _take_off(span, self, end)
         end(*arguments, **named)
 
@@ -104,9 +109,9 @@ class _Opened(ForeignSpan):
         if self.cpu_ns is not None:
             found[names.CPU_TIME] = self.cpu_ns / 1e9
             found[names.CPU_SELF_TIME] = self.self_ns / 1e9
-        agent = self.agent_name()
+        agent = self.lineage()
         if agent is not None and names.GEN_AI_AGENT_NAME not in (span.attributes or ()):
-            found[names.GEN_AI_AGENT_NAME] = agent
+            found[names.GEN_AI_AGENT_NAME] = agent.name
         if not span.is_recording() or not span.context.trace_flags & TraceFlags.SAMPLED:
             return
         if len(found) > _FEW:

@@ -144,6 +144,11 @@ async def use() -> None:
     with co.agent("a"), co.tool("t"):
         pass
     cached.cache_clear()
+    report = co.agent_report()
+    assert_type(report, co.AgentReport)
+    assert_type(report.agents, tuple[co.AgentUsage, ...])
+    assert_type(report.agents[0].own, co.AgentFigures)
+    assert_type(report.to_prompt(max_chars=500), str)
 
 
 plain("1")  # type: ignore[arg-type]

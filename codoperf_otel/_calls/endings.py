@@ -1,0 +1,98 @@
+"""What is counted at the end of an agent's run, and at that of its tools."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from codoperf_otel import _telemetry
+from codoperf_otel._calls.lineages import (
+    ERRORS,
+    INFERENCE_CALLS,
+    INPUT_TOKENS,
+    INVOCATIONS,
+    OUTPUT_TOKENS,
+    TOOL_CALLS,
+    WAITING_NS,
+    WALL_NS,
+)
+from codoperf_otel._calls.model_calls import Tokens, is_model_call, tokens_in
+from codoperf_otel._calls.recorder import NO_EXEMPLAR, shared
+from codoperf_otel._calls.thread_clock import thread
+from codoperf_otel._calls.totals import PEAK
+from codoperf_otel._telemetry import names
+
+if TYPE_CHECKING:
+    from codoperf_otel._calls.call import Call
+    from codoperf_otel._calls.foreign_spans import ForeignSpan
+    from codoperf_otel._calls.sites import Ending
+
+_HISTOGRAMS = {
+    names.INVOKE_AGENT_TOOL_CALLS: TOOL_CALLS,
+    names.INVOKE_AGENT_INFERENCE_CALLS: INFERENCE_CALLS,
+}
+
+
+def end_agent(call: Call, ending: Ending) -> None:
+    """Count a run that has ended."""
+    lineage = call.site_for_agent.lineage
+    if lineage is None or call.invocation is None:
+        return
+    lineage.add(INVOCATIONS, 1)
+    lineage.add(WALL_NS, ending.wall_ns)
+    if (waiting_ns := _waiting_ns(call, ending)) is not None:
+        lineage.add(WAITING_NS, waiting_ns)
+    if (peak := ending.measured.get(names.PROCESS_MEMORY_PEAK)) is not None:
+        lineage.add(PEAK, peak)
+    _record(call.invocation.values(), call.site_for_agent.cell.duration_attributes)
+
+
+def _waiting_ns(call: Call, ending: Ending) -> int | None:
+    """For how long it did not run: was suspended, or blocked where it cannot be suspended."""
+    if call.suspended_ns or ending.cpu_ns is None:
+        return call.suspended_ns or None
+    return max(ending.wall_ns - ending.cpu_ns, 0)
+
+
+def _record(counts: Mapping[str, int], attributes: Mapping[str, Any]) -> None:
+    histograms = _telemetry.active().instruments.histograms
+    for name, counted in _HISTOGRAMS.items():
+        shared.record(thread.clock, histograms[name], counts.get(counted, 0), dict(attributes), NO_EXEMPLAR)
+
+
+def count_model_call(span: ForeignSpan, call: Call | None, *, has_failed: bool) -> None:
+    """Count a span of another library that ends, if it is a call of a model, in the call in which it started.
+
+    Where several libraries have a span for one call of a model, the outermost of them counts.
+    """
+    attributes = span.attributes()
+    lineage = span.lineage()
+    if lineage is None:
+        return
+    if has_failed:
+        lineage.add(ERRORS, 1)
+    if not is_model_call(attributes):
+        return
+    tokens = tokens_in(attributes) | (span.tokens or Tokens())
+    around = span.within
+    while around is not None and not is_model_call(around.attributes()):
+        around = around.within
+    if around is not None:
+        around.tokens = tokens
+        return
+    lineage.add(INFERENCE_CALLS, 1)
+    if tokens.input is not None:
+        lineage.add(INPUT_TOKENS, tokens.input)
+    if tokens.output is not None:
+        lineage.add(OUTPUT_TOKENS, tokens.output)
+    if call is not None and call.invocation is not None:
+        call.invocation.add(INFERENCE_CALLS, 1)
+
+
+def end_tool(call: Call, _: Ending) -> None:
+    """Count a tool that has been executed."""
+    lineage = call.site_for_agent.lineage
+    if lineage is not None:
+        lineage.add(TOOL_CALLS, 1)
+    if call.invocation is not None:
+        call.invocation.add(TOOL_CALLS, 1)
