@@ -45,22 +45,22 @@ class ForkSafeLock:
 
     def __init__(self) -> None:
         self.lock = RLock()
-        self._is_wanted = False
+        self.is_wanted = False
         _fork_safe.append(self)
 
     def give_way(self) -> None:
         """Let a fork that waits go first: a thread that takes the lock again and again would keep it."""
-        if self._is_wanted:
+        if self.is_wanted:
             sleep(0.001)
 
     def hold(self) -> None:
         """Take it before a fork."""
-        self._is_wanted = True
+        self.is_wanted = True
         self.lock.acquire(timeout=_LONGEST_WAIT)
 
     def let_go(self) -> bool:
         """Give it back after a fork; False if another thread kept it for longer than this one waited."""
-        self._is_wanted = False
+        self.is_wanted = False
         try:
             self.lock.release()
         except RuntimeError:

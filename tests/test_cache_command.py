@@ -10,6 +10,7 @@ import sqlite3
 import pytest
 
 from codoperf_otel import CacheManager, cached_function
+from codoperf_otel._cache.sqlite import SCHEMA_VERSION
 from codoperf_otel.cli import main
 
 
@@ -88,10 +89,13 @@ def test_clear(ask):
 def test_verify(ask, folder):
     """Signed entries are valid; changed ones and pickles of somebody else's are not, and nothing is run."""
     assert ask("verify") == ({"entries": 5, "invalid": 0}, 0)
-    change(folder, "UPDATE entries SET record = record || x'00' WHERE rowid = 1")
-    change(folder, "UPDATE entries SET record = ? WHERE rowid = 2", pickle.dumps(Trap()))
-    change(folder, "UPDATE entries SET record = 'text' WHERE rowid = 3")
+    nth = "WHERE row = (SELECT row FROM entries ORDER BY row LIMIT 1 OFFSET {})"
+    change(folder, "UPDATE entries SET record = record || x'00' " + nth.format(0))
+    change(folder, "UPDATE entries SET record = ? " + nth.format(1), pickle.dumps(Trap()))
+    change(folder, "UPDATE entries SET record = 'text' " + nth.format(2))
     assert ask("verify") == ({"entries": 5, "invalid": 3}, 1)
+    change(folder, "UPDATE entries SET row = row + 1 " + nth.format(3))
+    assert ask("verify") == ({"entries": 5, "invalid": 4}, 1)
 
 
 def test_vacuum(ask, folder):
@@ -133,7 +137,7 @@ def test_another_version_is_left_alone(capsys, folder, ask):
     change(folder, "PRAGMA user_version = 99")
     assert main(["cache", "clear", str(folder)]) == 2
     assert "of version 99" in capsys.readouterr().err
-    change(folder, "PRAGMA user_version = 2")
+    change(folder, f"PRAGMA user_version = {SCHEMA_VERSION}")
     assert ask("clear") == ({"removed": 5}, 0)
 
 

@@ -25,6 +25,7 @@ from codoperf_otel._cache.database import FILE
 from codoperf_otel._cache.disk import PURGE_EVERY, Disk, Limits
 from codoperf_otel._cache.folder import ASIDE, KEY_FILE
 from codoperf_otel._cache.namespace import Namespace
+from codoperf_otel._cache.sqlite import row_of
 from codoperf_otel._cache.tiers import Item
 from codoperf_otel.cache_manager import CacheManager, DiskTier, MemoryTier
 
@@ -389,9 +390,9 @@ class TestHostileHands:
         disk = make()
         put(disk, namespace, "k", (1,))
         db = sqlite3.connect(tmp_path / "cache" / FILE)
-        columns = "CREATE TABLE entries (address TEXT PRIMARY KEY, scope, expires, size, record)"
+        columns = "CREATE TABLE entries (row INTEGER PRIMARY KEY, scope, expires, size, record)"
         db.executescript(f"ALTER TABLE entries RENAME TO old; {columns};")
-        db.execute("INSERT INTO entries SELECT address, scope, expires, size, NULL FROM old")
+        db.execute("INSERT INTO entries SELECT row, scope, expires, size, NULL FROM old")
         db.commit()
         db.close()
         assert (get(disk, namespace, "k"), disk.count()) == ("absent", 0)
@@ -402,7 +403,7 @@ class TestHostileHands:
         disk = make()
         put(disk, namespace, "a", (1,))
         with sqlite3.connect(tmp_path / "cache" / FILE) as db:
-            db.execute("UPDATE entries SET address = ?", (namespace.location("b").address,))
+            db.execute("UPDATE entries SET row = ?", (row_of(namespace.location("b").address),))
         db.close()
         assert get(disk, namespace, "b") == "absent"
         assert evicted == [("invalid", 1)]
@@ -414,10 +415,10 @@ class TestHostileHands:
         for each in range(number):
             put(disk, namespace, each, (each, "value"))
         db = sqlite3.connect(tmp_path / "cache" / FILE)
-        for rowid, record in db.execute("SELECT rowid, record FROM entries").fetchall():
+        for row, record in db.execute("SELECT row, record FROM entries").fetchall():
             data = bytearray(record)
             data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
-            db.execute("UPDATE entries SET record = ? WHERE rowid = ?", (data, rowid))
+            db.execute("UPDATE entries SET record = ? WHERE row = ?", (data, row))
         db.commit()
         db.close()
         assert {get(disk, namespace, each) for each in range(number)} == {"absent"}

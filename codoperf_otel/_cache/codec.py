@@ -141,17 +141,17 @@ class Codecs:
             raise TypeError(f"a value of type {type(value).__qualname__} would have to be pickled")
         return Encoded(self._last_name, self._last.dumps(value))
 
-    def decode(self, encoded: Encoded) -> Any:
+    def decode(self, codec: str, data: bytes) -> Any:
         """The value again.
 
         Raises:
             ValueError: no codec here can read it.
         """
         try:
-            return self._loads[encoded.codec](encoded.data)
+            return self._loads[codec](data)
         except Exception as error:
             raise_interrupt(error)
-            raise ValueError(f"not {encoded.codec} data: {error}") from None
+            raise ValueError(f"not {codec} data: {error}") from None
 
 
 def _name_of(serializer: Serializer) -> str:

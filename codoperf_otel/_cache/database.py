@@ -80,27 +80,22 @@ class Database:
 
     def run(self, work: Callable[[sqlite3.Connection], T], otherwise: T, *, create: bool = False) -> T:
         """What `work` returns; `otherwise` if the medium fails, or is absent and not to be created."""
-        _inside_sqlite.give_way()
+        if _inside_sqlite.is_wanted:
+            _inside_sqlite.give_way()
         with _inside_sqlite.lock:
-            if self._closer is not None and not self._closer.alive:  # the program is at its end
-                self._has_ended, self._connection, self._closer = True, None, None
-            try:
-                return self._tried(work, otherwise, create)
-            finally:
-                if self._has_ended:
-                    self.close()
-
-    def _tried(self, work: Callable[[sqlite3.Connection], T], otherwise: T, create: bool) -> T:
-        for _ in range(2):
-            try:
-                connection = self._connection
-                if connection is None or self._clock() > self._known_until:
-                    connection = self._connected(create)
-                return otherwise if connection is None else work(connection)
-            except Exception as error:
-                raise_interrupt(error)
-                if not self._recovered(error):
-                    break
+            for _ in range(2):
+                try:
+                    connection = self._connection
+                    if connection is None or self._clock() > self._known_until:
+                        connection = self._connected(create)
+                    return otherwise if connection is None else work(connection)
+                except Exception as error:
+                    raise_interrupt(error)
+                    if not self._recovered(error):
+                        break
+                finally:
+                    if self._has_ended:
+                        self.close()
         return otherwise
 
     def _connected(self, create: bool) -> sqlite3.Connection | None:
@@ -146,6 +141,7 @@ class Database:
         if code in PASSING:
             log.debug("cache %s left something out: %s", self._path, error)
         elif code is None and is_closed(error):
+            self._has_ended = self._closer is not None and not self._closer.alive
             self.close()
             return True
         elif code in CORRUPT and self._is_first_repair():

@@ -25,13 +25,20 @@ def digest(key: Hashable) -> str:
     Raises:
         NotPortableError: the key holds what only this process knows.
     """
-    return hashlib.sha256(_bytes(key)).hexdigest()
+    return hashlib.sha256(portable(key)).hexdigest()
 
 
-def _bytes(key: Any) -> bytes:
+def portable(key: Any) -> bytes:
+    """A key as bytes, which say where they end.
+
+    Raises:
+        NotPortableError: the key holds what only this process knows.
+    """
     kind = type(key)
-    if kind is tuple:  # written out: a frame less for each level
-        tag, data = b"(", b"".join(map(_bytes, key))
+    if kind is str:  # written out, like tuples: a frame less
+        tag, data = b"s", key.encode("utf-8", "surrogatepass")
+    elif kind is tuple:
+        tag, data = b"(", b"".join(map(portable, key))
     elif kind in _WRITERS:
         tag, write = _WRITERS[kind]
         data = write(key)
@@ -51,9 +58,8 @@ def _portable_name(kind: type) -> str:
 _WRITERS: dict[type, tuple[bytes, Callable[[Any], bytes]]] = {
     type(None): (b"n", lambda _: b""),
     int: (b"i", lambda number: hex(number).encode()),
-    str: (b"s", lambda text: text.encode("utf-8", "surrogatepass")),
     bytes: (b"b", bytes),
-    frozenset: (b"{", lambda parts: b"".join(sorted(map(_bytes, parts)))),
+    frozenset: (b"{", lambda parts: b"".join(sorted(map(portable, parts)))),
 }
 
 

@@ -21,7 +21,7 @@ from codoperf_otel._cache.methods import CachedMethod
 from codoperf_otel._cache.namespace import Location, MemoryItem, Namespace
 from codoperf_otel._cache.pickling import Unpickled
 from codoperf_otel._cache.store import Store
-from codoperf_otel._cache.tiers import Found, Item
+from codoperf_otel._cache.tiers import Item
 from codoperf_otel._calls.context import agent_in
 from codoperf_otel._calls.runtime_context import runtime
 from codoperf_otel._calls.wrapping import like
@@ -116,7 +116,7 @@ class FunctionCache:
         """The seconds for which a value is kept."""
         return self._manager.default_ttl if self._options.ttl is None else self._options.ttl
 
-    def look(self, location: Location) -> Found | None:
+    def look(self, location: Location) -> Item | None:
         """The item kept there, if any."""
         return self.store.look(location)
 

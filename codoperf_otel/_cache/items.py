@@ -18,9 +18,10 @@ log = logging.getLogger("codoperf_otel.cache")
 
 
 class Items:
-    """Writes and reads the items of one tier."""
+    """Writes and reads the items of the tier of that name."""
 
-    def __init__(self, codecs: Codecs) -> None:
+    def __init__(self, tier: str, codecs: Codecs) -> None:
+        self._tier = tier
         self.age = Age()
         self._codecs = codecs
         self._is_first_unwritten = Once()
@@ -42,17 +43,18 @@ class Items:
     def record(self, encoded: Encoded, item: Item, ttl: float) -> Record:
         """The record of an item that is written now."""
         now = self.age.wall()
-        return Record(now, now + ttl, self.age.monotonic(), item.load, self.age.boot, encoded, item.origin)
+        return Record(now, now + ttl, self.age.monotonic(), item.load, self.age.boot, *encoded, item.origin)
 
     def found(
-        self, signer: Signer, address: str, packed: bytes, time_left: Callable[[Record], float], grace: float
+        self, signer: Signer, address: bytes, packed: bytes, left_of: Callable[[Record], float], grace: float
     ) -> Item | str:
         """The item that is packed at an address; else why it has to go. `grace` is its namespace's."""
         try:
             record = signer.unpack(address, packed)
-            left = time_left(record)
+            left = left_of(record)
             if left <= -grace:
                 return names.EXPIRED
-            return Item(self._codecs.decode(record.encoded), left, record.load, record.origin)
+            value = self._codecs.decode(record.codec, record.data)
+            return Item(value, left, record.load, record.origin, self._tier)
         except (InvalidRecordError, ValueError, RecursionError):
             return names.INVALID

@@ -16,7 +16,7 @@ from codoperf_otel._cache.claims import Claim, Claims
 from codoperf_otel._cache.flights import Flight
 from codoperf_otel._cache.marks import Marks
 from codoperf_otel._cache.namespace import Location, Namespace
-from codoperf_otel._cache.tiers import Found
+from codoperf_otel._cache.tiers import Item
 from codoperf_otel._calls.context import agent_in_force
 from codoperf_otel._calls.recorder import shared
 from codoperf_otel._calls.runtime_context import runtime
@@ -38,7 +38,7 @@ class Cache(Protocol):
     @property
     def is_outside(self) -> bool: ...
     def claims(self, location: Location) -> Claims | None: ...
-    def look(self, location: Location) -> Found | None: ...
+    def look(self, location: Location) -> Item | None: ...
     def keep(self, location: Location, value: Any, seconds: float, origin: bytes, flight: Flight) -> None: ...
 
 
@@ -62,7 +62,7 @@ class Load:
         self._agent = agent_in_force()
         self._around: Context | None = None
         self._claim: Claim | None = None
-        self._found: Found | None = None
+        self._found: Item | None = None
         self.is_missing = self._stands_in = False
 
     def __enter__(self) -> Load:
@@ -144,7 +144,7 @@ class Load:
         """Take what was found, else begin to compute."""
         if self._found is not None and self._found.is_fresh:
             self._count_found(self._found)
-            self.value = self._found.item.value
+            self.value = self._found.value
             self._landing.settle(self.value)
             self.land()
             return
@@ -154,14 +154,14 @@ class Load:
             self._cache.marks.miss()
         self._compute()
 
-    def _count_found(self, found: Found) -> None:
+    def _count_found(self, found: Item) -> None:
         namespace = self._cache.namespace
         if self._claim is not None and self._claim.has_waited:
             namespace.count_coalesced(self._agent)
         else:
-            namespace.count_hits(self._agent, found.tier, 1, found.item.load)
+            namespace.count_hits(self._agent, found.tier, 1, found.load)
             if self._cache.marks is not None:
-                self._cache.marks.hit(found.tier, found.item.origin)
+                self._cache.marks.hit(found.tier, found.origin)
 
     def _compute(self) -> None:
         self.is_missing = True
@@ -224,18 +224,18 @@ class Load:
             raise
         return seconds
 
-    def _may_stand_in(self, found: Found, error: BaseException | None, seconds: float) -> bool:
+    def _may_stand_in(self, found: Item, error: BaseException | None, seconds: float) -> bool:
         """Whether an expired value may still be returned in place of an error: it was not cleared since."""
         return (
             isinstance(error, Exception)
             and not is_of_signal_handler(error)
-            and found.item.ttl - seconds > -self._cache.namespace.grace
+            and found.ttl - seconds > -self._cache.namespace.grace
             and self._cache.namespace.flights.has(self._location.key, self._landing)
         )
 
-    def _take_expired(self, found: Found, error: BaseException | None) -> None:
+    def _take_expired(self, found: Item, error: BaseException | None) -> None:
         log.debug("cache %s: an expired value stands in for %s", self._cache.name, type(error).__qualname__)
-        self.value = found.item.value
+        self.value = found.value
         self._landing.settle(self.value)
 
     def land(self) -> None:

@@ -25,8 +25,8 @@ except ImportError:
 
 FILE = "claims.lock"
 _TAKEN = (errno.EACCES, errno.EAGAIN)
-_DIGITS = 15
-"""Of the address, in hexadecimal: what an offset in a file can hold."""
+_BYTES = 7
+"""Of the address: what an offset in a file can hold."""
 
 
 class Locks:
@@ -54,7 +54,7 @@ class Locks:
             raise_interrupt(error)
             return None
         try:
-            fcntl.lockf(descriptor, operation, 1, int((location.address or "0")[:_DIGITS], 16))
+            fcntl.lockf(descriptor, operation, 1, int.from_bytes((location.address or b"")[:_BYTES], "big"))
         except OSError as error:
             raise_interrupt(error)
             return error.errno

@@ -54,7 +54,7 @@ class Memory(Part):
             return None
         with self._lock:
             self._use(entry)
-        return Item(entry.value, left, entry.load, entry.origin)
+        return Item(entry.value, left, entry.load, entry.origin, Memory.name)
 
     def hit(self, entry: MemoryItem, agent: Lineage | None) -> None:
         """Note that an entry, found in its namespace's dict, was used."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from hashlib import sha256
 from types import EllipsisType
 from typing import Any
 
 from codoperf_otel._cache import counts
-from codoperf_otel._cache.digests import NotPortableError, digest
+from codoperf_otel._cache.digests import NotPortableError, portable
 from codoperf_otel._cache.flights import Flights
 from codoperf_otel._cache.pickling import Entries
 from codoperf_otel._calls.lineages import Lineage
@@ -28,10 +29,10 @@ class Location:
     def __init__(self, namespace: Namespace, key: Hashable) -> None:
         self.namespace = namespace
         self.key = key
-        self._address: str | EllipsisType | None = ...
+        self._address: bytes | EllipsisType | None = ...
 
     @property
-    def address(self) -> str | None:
+    def address(self) -> bytes | None:
         """A digest that other processes make too; None for a value that stays in memory."""
         if self._address is ...:
             self._address = self.namespace.address(self.key)
@@ -66,7 +67,7 @@ class Namespace:
         self,
         name: str,
         find_origin: Callable[[], str | None],
-        state: Callable[[], Hashable] = lambda: None,
+        state: Callable[[], Hashable] | None = None,
         grace: float = 0,
     ) -> None:
         self.name = name
@@ -84,9 +85,14 @@ class Namespace:
         """What separates this cache's entries on disk from all others; None: they stay in memory."""
         return self._find_origin()
 
+    @LateAttribute
+    def _place(self) -> bytes | None:
+        return None if self.origin is None else portable(self.origin)
+
     def take_place(self, origin: str | None) -> None:
         """Have the place on disk of a cache of another process."""
         vars(self)["origin"] = origin
+        vars(self).pop("_place", None)
 
     def forked(self) -> None:
         """Count from zero in a forked child."""
@@ -105,12 +111,15 @@ class Namespace:
         """Where the value of that key is kept."""
         return Location(self, key)
 
-    def address(self, key: Hashable) -> str | None:
+    def address(self, key: Hashable) -> bytes | None:
         """The digest of a key, of this cache and of what decides its values; None where there is none."""
-        if self.origin is None:
+        place = self._place
+        if place is None:
             return None
         try:
-            return digest((self.origin, self._state(), key))
+            if self._state is not None:
+                place += portable(self._state())
+            return sha256(place + portable(key)).digest()
         except NotPortableError:
             return None
 
@@ -125,11 +134,11 @@ class Namespace:
 
     def count_hits(self, agent: Lineage | None, tier: str, number: int, saved: float | None) -> None:
         """Count hits, and the time their values had taken to compute."""
-        tally = self.tally(agent)
+        tally = self._tallies.get(agent) or self.tally(agent)
         tally.count(names.HIT, number, saved)
         with counts.lock:
             self.hits += number
-            counts.lookups.add(tally.hit(tier), number)
+            counts.lookups.add(tally.hits.get(tier) or tally.hit(tier), number)
             if saved is not None:
                 counts.saved_time.add(tally.load, saved)
 

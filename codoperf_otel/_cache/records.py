@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import math
 import struct
 from collections.abc import Callable
+from hmac import compare_digest
 from typing import NamedTuple
 
 from codoperf_otel._cache import clocks
-from codoperf_otel._cache.codec import Encoded
 
 _SIGNED = 32  # bytes of the signature
-_HEADER = struct.Struct("<dddd16sB")
+_HEADER = struct.Struct("<32sdddd16sB")
 _NAME = _SIGNED + _HEADER.size
 _BLOCK = 64
 _PADS = (0x36, 0x5C)  # RFC 2104
@@ -22,7 +21,8 @@ _PADS = (0x36, 0x5C)  # RFC 2104
 class Record(NamedTuple):
     """A value with its times, in seconds: by the wall clock, `ticks` by the monotonic one.
 
-    `origin` stands behind the codec's name, where there is one.
+    `data` are the value's bytes, as that codec wrote them. `origin` stands behind the codec's name, where
+    there is one.
     """
 
     created: float
@@ -30,7 +30,8 @@ class Record(NamedTuple):
     ticks: float
     load: float | None
     boot: bytes
-    encoded: Encoded
+    codec: str
+    data: bytes
     origin: bytes = b""
 
 
@@ -45,36 +46,44 @@ class Signer:
         block = (hashlib.sha256(key).digest() if len(key) > _BLOCK else key).ljust(_BLOCK, b"\0")
         self._inner, self._outer = (hashlib.sha256(bytes(byte ^ pad for byte in block)) for pad in _PADS)
 
-    def pack(self, address: str, record: Record) -> bytes:
-        """The signature, the times, the codec's name and the value's bytes."""
-        created, expires, ticks, load, boot, (codec, data), origin = record
+    def pack(self, address: bytes, record: Record) -> bytes:
+        """The signature, the address of 32 bytes, the times, the codec's name and the value's bytes."""
+        created, expires, ticks, load, boot, codec, data, origin = record
         name = codec.encode() + (origin and b"\0" + origin)
-        times = _HEADER.pack(created, expires, ticks, math.nan if load is None else load, boot, len(name))
-        header = times + name
-        return b"".join((self._signature(address, header, data), header, data))
+        took = math.nan if load is None else load
+        header = _HEADER.pack(address, created, expires, ticks, took, boot, len(name)) + name
+        return b"".join((self._signature(header, data), header, data))
 
-    def unpack(self, address: str, packed: bytes) -> Record:
+    def unpack(self, address: bytes, packed: bytes) -> Record:
         """The record again.
 
         Raises:
             InvalidRecordError: the bytes were changed, stood elsewhere, or were signed with another key.
         """
-        if not hmac.compare_digest(packed[:_SIGNED], self._signature(address, memoryview(packed)[_SIGNED:])):
+        if type(packed) is not bytes:
             raise InvalidRecordError
-        created, expires, ticks, load, boot, length = _HEADER.unpack_from(packed, _SIGNED)
+        if not compare_digest(packed[:_SIGNED], self._signature(memoryview(packed)[_SIGNED:])):
+            raise InvalidRecordError
+        where, created, expires, ticks, load, boot, length = _HEADER.unpack_from(packed, _SIGNED)
+        if where != address:
+            raise InvalidRecordError
         start = _NAME + length
         codec, _, origin = packed[_NAME:start].partition(b"\0")
-        encoded = Encoded(codec.decode(), packed[start:])
-        return Record(created, expires, ticks, None if load != load else load, boot, encoded, origin)
+        took = None if load != load else load
+        return Record(created, expires, ticks, took, boot, codec.decode(), packed[start:], origin)
 
-    def _signature(self, address: str, *parts: bytes | memoryview) -> bytes:
+    def _signature(self, first: bytes | memoryview, rest: bytes = b"") -> bytes:
         """HMAC-SHA256. For a small value `hmac.digest` takes twice as long, to look the hash up."""
         inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(address.encode())
-        for part in parts:
-            inner.update(part)
+        inner.update(first)
+        inner.update(rest)
         outer.update(inner.digest())
         return outer.digest()
+
+
+def claimed_address(packed: bytes) -> bytes:
+    """The address that packed bytes say is theirs, whoever wrote them."""
+    return packed[_SIGNED : 2 * _SIGNED]
 
 
 class Age:

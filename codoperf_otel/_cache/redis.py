@@ -6,6 +6,7 @@ for a while, with one warning, and asked again afterwards. The server itself exp
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 from collections.abc import Callable, Iterator
@@ -42,6 +43,11 @@ _ESCAPED = r"\\\g<0>"
 _KINDS = {"rediss": connection.SSLConnection, "unix": connection.UnixDomainSocketConnection}
 
 
+def _place(key: str) -> bytes:
+    """What is signed with an entry, so that it can stand at no other key."""
+    return hashlib.sha256(key.encode()).digest()
+
+
 def _kind_of(url: str) -> Any:
     return _KINDS.get(url.partition(":")[0], connection.Connection)
 
@@ -63,7 +69,7 @@ class Redis:
     def __init__(self, server: Server, on_evict: OnEvict, codecs: Codecs, secret: bytes) -> None:
         self._server = server
         self._on_evict = on_evict
-        self._items = Items(codecs)
+        self._items = Items(self.name, codecs)
         self._signer = Signer(secret)
         self._clock = clocks.monotonic
         self._deadline = Deadline()
@@ -96,7 +102,7 @@ class Redis:
         if key is None or packed is None:
             return None
         left, grace = self._items.age.left_on_server, location.namespace.grace
-        found = self._items.found(self._signer, key, packed, left, grace)
+        found = self._items.found(self._signer, _place(key), packed, left, grace)
         if isinstance(found, Item):
             return found
         if self._run(lambda: self._client.delete(key), 0):
@@ -122,7 +128,7 @@ class Redis:
             self.remove(location)
             return
         record = self._items.record(encoded, item, item.ttl)
-        packed = self._signer.pack(key, record)
+        packed = self._signer.pack(_place(key), record)
         stays = (item.ttl + location.namespace.grace) * 1000
         claim = self._ended(location)
         self._run(lambda: self._write(key, packed, max(1, int(min(stays, _LONGEST_MS))), claim), None)
@@ -162,7 +168,7 @@ class Redis:
         return name if self._leases.pop(name, 0) > self._clock() else None
 
     def _claim_of(self, location: Location) -> str:
-        return f"{self._server.prefix}-claim:{location.address}"
+        return f"{self._server.prefix}-claim:{(location.address or b'').hex()}"
 
     def remove(self, location: Location) -> None:
         key = self._key(location)
@@ -196,9 +202,8 @@ class Redis:
                 return
 
     def _key(self, location: Location) -> str | None:
-        if location.address is None:
-            return None
-        return f"{self._scope(location.namespace)}:{location.address}"
+        address = location.address
+        return None if address is None else f"{self._scope(location.namespace)}:{address.hex()}"
 
     def _scope(self, namespace: Namespace) -> str:
         return f"{self._server.prefix}:{namespace.origin}"

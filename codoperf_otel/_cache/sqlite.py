@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ else:
     with suppress(ImportError):  # a Python that was built without it keeps entries in memory
         import sqlite3
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 BUSY_SECONDS = 2.0
 
 # primary result codes of SQLite, https://sqlite.org/rescode.html
@@ -29,12 +30,12 @@ ABANDONED: list[Any] = []
 # the log is merged into it each 16 MB: at each 4 MB, a set among many entries would cost half as much again
 _SETTINGS = ("synchronous = NORMAL", "mmap_size = 0", "cache_size = 8192", "wal_autocheckpoint = 4000")
 
+_ROW = struct.Struct("<q")
 _SCHEMA = (
     "DROP TABLE IF EXISTS entries",
-    "CREATE TABLE entries (address TEXT PRIMARY KEY, scope TEXT NOT NULL, expires REAL NOT NULL,"
+    "CREATE TABLE entries (row INTEGER PRIMARY KEY, scope TEXT NOT NULL, expires REAL NOT NULL,"
     " size INTEGER NOT NULL, record BLOB NOT NULL)",
-    "CREATE INDEX scopes ON entries (scope, size)",
-    "CREATE INDEX expiries ON entries (expires)",
+    "CREATE INDEX expiries ON entries (scope, expires, size)",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
 
@@ -48,6 +49,7 @@ def connect(path: Path) -> tuple[sqlite3.Connection, int]:
     import sqlite3  # it is loaded, where this Python has it
 
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection.text_factory = bytes  # somebody may have put text there that is none
     try:
         _to_wal(connection)
         for setting in _SETTINGS:
@@ -99,6 +101,12 @@ def _count(connection: sqlite3.Connection) -> int:
     if not number(connection, "SELECT COUNT(*) FROM sqlite_master WHERE name = 'entries'"):
         return 0
     return number(connection, "SELECT COUNT(*) FROM entries")
+
+
+def row_of(address: bytes) -> int:
+    """The row of an address. A number is found faster than a text. The record holds the whole address."""
+    (row,) = _ROW.unpack_from(address)
+    return int(row)
 
 
 def used_bytes(connection: sqlite3.Connection) -> int:

@@ -18,7 +18,7 @@ from codoperf_otel._cache.claims import Claims
 from codoperf_otel._cache.flights import Flight
 from codoperf_otel._cache.memory import Memory
 from codoperf_otel._cache.namespace import Location, Namespace
-from codoperf_otel._cache.tiers import Found, Item, MakeTier, Tier
+from codoperf_otel._cache.tiers import Item, MakeTier, Tier
 from codoperf_otel._cache.turns import Turn, Turns
 from codoperf_otel._calls.context import agent_in_force
 from codoperf_otel._calls.lineages import before_reading
@@ -88,30 +88,30 @@ class Store:
 
     def find(self, location: Location) -> Item | None:
         """The item of the first tier that has it, and count the look-up."""
-        found = self.look(location)
-        if found is not None and found.is_fresh:
-            location.namespace.count_hits(agent_in_force(), found.tier, 1, found.item.load)
-            return found.item
-        location.namespace.count_miss(agent_in_force())
+        found, agent = self.look(location), agent_in_force()
+        if found is not None and found.ttl > 0:
+            location.namespace.count_hits(agent, found.tier, 1, found.load)
+            return found
+        location.namespace.count_miss(agent)
         return None
 
-    def look(self, location: Location) -> Found | None:
+    def look(self, location: Location) -> Item | None:
         """The item of the first tier that has it. Where all that is there has expired: what expired last."""
         if not _is_first_use.is_done:
             _observe()
-        turn = self.turns.of(location)
-        count = turn.count
+        turn = self.turns.of(location) if self.memory.limit else None
+        count = turn.count if turn is not None else 0
         expired = None
-        for tier in self.tiers:
+        for tier in self._tiers or self._make():
             item = tier.get(location)
             if item is None:
                 continue
             if item.ttl > 0:
-                if tier is not self.memory and self.memory.limit:
+                if turn is not None and tier is not self.memory:
                     self._promote(location, item, turn, count)
-                return Found(item, tier.name)
-            if expired is None or item.ttl > expired.item.ttl:
-                expired = Found(item, tier.name)
+                return item
+            if expired is None or item.ttl > expired.ttl:
+                expired = item
         return expired
 
     def _promote(self, location: Location, item: Item, turn: Turn, count: int) -> None:

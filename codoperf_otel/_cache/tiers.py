@@ -15,25 +15,19 @@ class Item(NamedTuple):
     """A value, the seconds it has left, and those it took to compute (None where nobody measured).
 
     One that expired has no seconds left, but 0 or fewer. `origin` are the ids of the span that computed it,
-    in bytes, where these are wanted.
+    in bytes, where these are wanted. `tier` is the name of the tier in which it was found.
     """
 
     value: Any
     ttl: float
     load: float | None
     origin: bytes = b""
-
-
-class Found(NamedTuple):
-    """An item and the name of the tier that has it."""
-
-    item: Item
-    tier: str
+    tier: str = ""
 
     @property
     def is_fresh(self) -> bool:
         """Whether it has not expired."""
-        return self.item.ttl > 0
+        return self.ttl > 0
 
 
 class Tier(Protocol):

@@ -12,14 +12,14 @@ from typing import NamedTuple
 from codoperf_otel._cache.database import FILE
 from codoperf_otel._cache.folder import KEY_FILE, prepare, signing_key
 from codoperf_otel._cache.namespace import MANAGERS_OWN
-from codoperf_otel._cache.records import InvalidRecordError, Signer
-from codoperf_otel._cache.sqlite import BUSY_SECONDS, SCHEMA_VERSION, number
+from codoperf_otel._cache.records import InvalidRecordError, Signer, claimed_address
+from codoperf_otel._cache.sqlite import BUSY_SECONDS, SCHEMA_VERSION, number, row_of
 
 _NAMES = (
     "SELECT scope, COUNT(*), SUM(size), SUM(expires <= ?), MIN(CASE WHEN expires > ? THEN expires END)"
     " FROM entries GROUP BY scope"
 )
-_RECORDS = "SELECT address, CAST(IFNULL(record, '') AS BLOB) FROM entries"
+_RECORDS = "SELECT row, CAST(IFNULL(record, '') AS BLOB) FROM entries"
 
 
 class NoCacheError(Exception):
@@ -116,21 +116,22 @@ def verify(folder: Path) -> tuple[int, int]:
         if not (folder / KEY_FILE).exists():
             raise NoCacheError(f"{folder / KEY_FILE}: the key of the signatures is not there")
         signer = Signer(signing_key(folder))
-        for address, record in database.execute(_RECORDS):
+        for row, record in database.execute(_RECORDS):
             entries += 1
-            invalid += not _is_valid(signer, address, record)
+            invalid += not _is_valid(signer, row, record)
         (state,) = database.execute("PRAGMA integrity_check(1)").fetchone()
     if state != "ok":
         raise NoCacheError(f"{folder / FILE}: {state}")
     return entries, invalid
 
 
-def _is_valid(signer: Signer, address: str, record: bytes) -> bool:
+def _is_valid(signer: Signer, row: int, record: bytes) -> bool:
+    address = claimed_address(record)
     try:
         signer.unpack(address, record)
     except (InvalidRecordError, ValueError):
         return False
-    return True
+    return row_of(address) == row
 
 
 def vacuum(folder: Path) -> int:
