@@ -208,7 +208,8 @@ IMPORTTIME = re.compile(r"^import time:\s*\d+ \|\s*(\d+) \|\s*(\S+)$", re.MULTIL
 
 def both_times(program: str) -> tuple[dict[str, int], dict[str, int]]:
     """The nanoseconds of each module, by the tracer and by `-X importtime`, in one process."""
-    command = [sys.executable, "-P", "-X", "importtime", tracing.__file__, "record", program]
+    Path("changes").write_bytes(marshal.dumps({}))
+    command = [sys.executable, "-P", "-X", "importtime", tracing.__file__, "record", "changes", program]
     shown = subprocess.run(command, capture_output=True, text=True, check=True)
     imports = tree(marshal.loads(Path("record").read_bytes()))
     assert sum(package.self_ns for package in packages(imports)) == total_ns(imports)

@@ -1,5 +1,7 @@
 """What imports cost.
 
 ``lazy_loads`` measures one that is done at a first use, ``packages`` puts off those of a package's own names.
-``tracing`` runs a program and records all of them, ``costs`` sums up what it recorded.
+``tracing`` runs a program and records all of them, ``costs`` sums up what it recorded. ``uses`` reads from a
+source who uses an import, ``sources`` does so for a whole program, ``moving`` moves imports into functions,
+and ``advice`` tells from a second run what that saves.
 """

@@ -1,4 +1,6 @@
-"""A program that runs another and records its imports: ``tracing.py RECORD (-m MODULE | SCRIPT) …``.
+"""A program that runs another and records its imports: ``tracing.py RECORD CHANGED (-m MODULE | SCRIPT) …``.
+
+CHANGED is a file with the code that stands in the place of that of some files, by path.
 
 It is run as a file, by an interpreter that has imported nothing of this package, and itself imports only what
 every interpreter has loaded by then. What the program needs is so imported by the program.
@@ -9,16 +11,18 @@ every interpreter has loaded by then. What the program needs is so imported by t
 from __future__ import annotations
 
 import _frozen_importlib
+import _frozen_importlib_external
 import _thread
 import marshal
 import os
 import sys
 import time
 from collections.abc import Callable
-from types import FrameType, ModuleType
+from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 _importing: Any = _frozen_importlib
+_loader: Any = _frozen_importlib_external.SourceLoader
 
 FIELDS = (
     *("name", "parent", "start_unix_ns", "duration_ns", "cpu_ns", "memory_bytes", "error"),
@@ -125,17 +129,31 @@ def _complete(records: list[Record]) -> None:
         record[-1] = file if type(file) is str else None
 
 
-def _run_script(path: str) -> None:
+def _change(changed: dict[str, CodeType]) -> None:
+    """Let files that are imported have this code."""
+    own: Callable[..., CodeType | None] = _loader.get_code
+
+    def get_code(loader: Any, name: str) -> CodeType | None:
+        return changed.get(loader.get_filename(name)) or own(loader, name)
+
+    _loader.get_code = get_code
+
+
+def _run_script(path: str, changed: dict[str, CodeType]) -> None:
     sys.path.insert(0, os.path.dirname(os.path.realpath(path)))  # noqa: PTH120  # pathlib is not loaded
     with open(path, "rb") as file:  # noqa: PTH123
-        code = compile(file.read(), path, "exec", dont_inherit=True)
+        code = changed.get(path) or compile(file.read(), path, "exec", dont_inherit=True)
     vars(sys.modules["__main__"]).update(__file__=path)
     exec(code, vars(sys.modules["__main__"]))  # noqa: S102  # that is what this is for
 
 
 def main() -> None:
     """Run the program that the command line names, and write the record when it has ended."""
-    _, target, *command = sys.argv
+    _, target, changes, *command = sys.argv
+    with open(changes, "rb") as file:  # noqa: PTH123
+        changed = marshal.load(file)  # noqa: S302  # of the command's own
+    if changed:
+        _change(changed)
     is_module = command[0] == "-m"
     sys.argv = command[1:] if is_module else command
     del sys.path[0]
@@ -146,19 +164,18 @@ def main() -> None:
     if is_module:
         sys.path.insert(0, os.getcwd())  # noqa: PTH109
         import runpy  # as the interpreter does, too
-
-        run: Callable[[str], object] = runpy._run_module_as_main  # type: ignore[attr-defined]
-    else:
-        run = _run_script
     tracer.start()
     try:
-        run(sys.argv[0])
+        if is_module:
+            runpy._run_module_as_main(sys.argv[0])  # type: ignore[attr-defined]
+        else:
+            _run_script(sys.argv[0], changed)
     finally:
         tracer.stop()
         if os.getpid() == process:
             _complete(tracer.records)
-            with open(target, "wb") as file:  # noqa: PTH123
-                marshal.dump(tracer.records, file)
+            with open(target, "wb") as record:  # noqa: PTH123
+                marshal.dump(tracer.records, record)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,26 @@
-"""The imports of a program as a person reads them: a tree, and the packages by self time."""
+"""The imports of a program as a person reads them: a tree, the packages by self time, and advice."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
+from codoperf_otel._imports.advice import Advice, Candidate
 from codoperf_otel._imports.costs import Import, Package, packages, total_ns
 from codoperf_otel.cli import _format
 from codoperf_otel.cli._cells import cell, heat
+from codoperf_otel.cli._format import DASH
 from codoperf_otel.cli._layout import Row, Table, fit, lines, show
 from codoperf_otel.cli._text_report import ROWS, console
 
 
-def render(found: Sequence[Import], threshold: float) -> None:
-    """Write both to stdout. Imports that took less than *threshold* seconds are left out of the tree."""
+def render(found: Sequence[Import], advice: Advice, threshold: float) -> None:
+    """Write it all to stdout. Imports that took less than *threshold* seconds are left out of the tree."""
+    sys.stdout.flush()
     target, whole = console(), total_ns(found)
     count = sum(1 for root in found for _ in root.with_inner())
     show(target, Text(f"{_format.plural(count, 'import')} took {_format.duration(whole / 1e9)}", "bold"))
@@ -28,6 +32,37 @@ def render(found: Sequence[Import], threshold: float) -> None:
     rows = [_package(one, whole) for one in packages(found)[:ROWS]]
     if rows:
         _table(target, Table(("package", "self", "share", "modules"), rows))
+    _advise(target, advice)
+
+
+def _advise(target: Console, advice: Advice) -> None:
+    """What could wait, what that saves, and what is not known to be used at all."""
+    rows = [
+        *(_advised(one, _saves(one), "not in this run") for one in advice.changes),
+        *(_advised(one, DASH, _user(one)) for one in advice.put_off),
+        *(_advised(one, DASH, "unknown: not in this file") for one, _ in advice.unknown),
+    ]
+    if rows:
+        titles = ("could wait", "saves", "put off", "at", "used")
+        _table(target, Table(titles, rows, left=("at", "used")))
+    if advice.changes:
+        saved = _format.duration(sum(one.saved_ns for one in advice.changes) / 1e9)
+        moved = f"{_format.plural(len(advice.changes), 'import')} moved into the functions that need it"
+        show(target, Text(f"{moved}: {saved} less; --patch prints the change", "bold"))
+
+
+def _advised(one: Candidate, saves: str, used: str) -> Row:
+    put_off = _format.duration(one.put_off_ns / 1e9) if one.put_off_ns else DASH
+    at = _near(one.source.file, one.statement.node.lineno)
+    return Row(Text(_format.clean(one.text)), [cell(saves), cell(put_off), cell(at, "dim"), cell(used)])
+
+
+def _saves(one: Candidate) -> str:
+    return _format.duration(one.saved_ns / 1e9) if one.saved_ns else "with others"
+
+
+def _user(one: Candidate) -> str:
+    return DASH if one.user is None else f"by {_format.clean(one.user.name)}, line {one.user.line}"
 
 
 def _table(target: Console, table: Table) -> None:
@@ -72,10 +107,11 @@ def _row(one: Import, lead: str, whole: int) -> Row:
 
 def _asked_by(one: Import) -> str:
     """The last folder, the file and the line; the frozen part of the standard library as it is."""
-    if one.asked_file is None:
-        return _format.DASH
-    near = Path(*Path(one.asked_file).parts[-2:])
-    return f"{_format.clean(str(near))}:{one.asked_line}"
+    return DASH if one.asked_file is None else _near(one.asked_file, one.asked_line)
+
+
+def _near(file: str, line: int | None) -> str:
+    return f"{_format.clean(str(Path(*Path(file).parts[-2:])))}:{line}"
 
 
 def _package(package: Package, whole: int) -> Row:

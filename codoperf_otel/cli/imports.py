@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import marshal
 import math
-import subprocess
 import sys
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from codoperf_otel import configure
-from codoperf_otel._imports import tracing
-from codoperf_otel._imports.costs import Import, packages, total_ns, tree
+from codoperf_otel._imports.advice import Advice, Candidate, judge, moves, patch, plan
+from codoperf_otel._imports.costs import Import, packages, total_ns
 from codoperf_otel._imports.spans import send
 from codoperf_otel.cli._errors import NEEDS_RICH, CommandError
+from codoperf_otel.cli._traced_runs import Ended, TracedProgram
 
 THRESHOLD = 0.005
 Budget = tuple[str | None, float]
@@ -32,9 +32,19 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="run a program, and show what each of its imports cost",
         usage="codoperf imports [options] (SCRIPT | -m MODULE) [argument ...]",
         description="Run a script or a module as python does, and show its imports as a tree, with the"
-        " packages by self time.",
+        " packages by self time. If imports could wait until a function needs them, it is run once more,"
+        " quietly, to see what that saves.",
         allow_abbrev=False,
     )
+    _add_options(parser)
+    parser.add_argument("-m", dest="is_module", action="store_true", help="run a module, not a script")
+    parser.add_argument(
+        "program", nargs=argparse.REMAINDER, metavar="PROGRAM", help="the program, and its own arguments"
+    )
+    return parser
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threshold",
         type=_seconds,
@@ -52,18 +62,22 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         " may be given several times",
     )
     parser.add_argument(
+        "--no-advice", dest="advice", action="store_false", help="do not run the program a second time"
+    )
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument(
         "--json", action="store_true", help="print one JSON document; the program's output goes to stderr"
+    )
+    output.add_argument(
+        "--patch",
+        action="store_true",
+        help="print only the advised change, as a patch; the program's output goes to stderr",
     )
     parser.add_argument("--service-name", metavar="NAME", help="service.name of the telemetry")
     parser.add_argument("--endpoint", metavar="URL", help="also send the imports there as spans, as OTLP")
     parser.add_argument(
         "--file", metavar="DIR", help="also write the imports as spans to files in this folder"
     )
-    parser.add_argument("-m", dest="is_module", action="store_true", help="run a module, not a script")
-    parser.add_argument(
-        "program", nargs=argparse.REMAINDER, metavar="PROGRAM", help="the program, and its own arguments"
-    )
-    return parser
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -73,16 +87,52 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError("imports needs a script, or -m and a module")
     if not arguments.is_module and not Path(command[0]).is_file():
         raise CommandError(f"{command[0]}: no such file")
+    show = _output(arguments)
+    program = TracedProgram([*["-m"] * arguments.is_module, *command])
     with _configured(arguments):
-        status, found = _traced([*["-m"] * arguments.is_module, *command], quiet=arguments.json)
-        send(found, arguments.threshold)
-    if arguments.json:
-        sys.stdout.write(f"{json.dumps(_document(found))}\n")
-    else:
-        _render(found, arguments.threshold)
-    exceeded = [text for budget in arguments.check for text in _exceeded(found, budget)]
+        ended = program.run(quiet=arguments.json or arguments.patch)
+        send(ended.imports, arguments.threshold)
+    show(ended.imports, _advice(arguments, command[0], program, ended))
+    exceeded = [text for budget in arguments.check for text in _exceeded(ended.imports, budget)]
     sys.stderr.writelines(f"codoperf: {text}\n" for text in exceeded)
-    return status or int(bool(exceeded))
+    return ended.status or int(bool(exceeded))
+
+
+def _output(arguments: argparse.Namespace) -> Callable[[list[Import], Advice], None]:
+    """What shows it all. What that needs is missed before the program runs, not afterwards."""
+    if arguments.json:
+        return lambda found, advice: _write(f"{json.dumps(_document(found, advice))}\n")
+    if arguments.patch:
+        return lambda _, advice: _write(patch(advice.changes))
+    try:
+        from codoperf_otel.cli import _imports_view
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "rich":
+            raise
+        raise CommandError(NEEDS_RICH) from error
+    return partial(_imports_view.render, threshold=arguments.threshold)
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+
+
+def _advice(arguments: argparse.Namespace, name: str, program: TracedProgram, first: Ended) -> Advice:
+    """What the second run has shown, if there is something to try."""
+    package = name.partition(".")[0] if arguments.is_module else None
+    advice = plan(first.imports, package, arguments.threshold) if arguments.advice else Advice([], [])
+    if not advice.candidates:
+        return advice
+    moved = moves(advice.candidates)
+    try:
+        second = program.run_again({file: one.compiled(file) for file, one in moved.items()})
+        if second.status != first.status:
+            raise CommandError(f"the second run ended with status {second.status}, not {first.status}")
+    except CommandError as error:
+        sys.stderr.write(f"codoperf: {error}: there is no advice\n")
+        return Advice([], advice.unknown)
+    judge(advice.candidates, first.imports, second.imports, moved)
+    return advice
 
 
 def _configured(arguments: argparse.Namespace) -> AbstractContextManager[object]:
@@ -95,31 +145,7 @@ def _configured(arguments: argparse.Namespace) -> AbstractContextManager[object]
         raise CommandError(str(error)) from error
 
 
-def _traced(command: Sequence[str], *, quiet: bool) -> tuple[int, list[Import]]:
-    """The exit status of a program, and its imports."""
-    with tempfile.TemporaryDirectory() as folder:
-        record = Path(folder) / "record"
-        words = [sys.executable, tracing.__file__, str(record), *command]
-        status = subprocess.run(words, stdout=sys.stderr if quiet else None, check=False).returncode
-        if not record.exists():
-            raise CommandError(
-                f"{command[-1]}: it ended, with status {status}, before its imports were written"
-            )
-        return status if status >= 0 else 128 - status, tree(marshal.loads(record.read_bytes()))  # noqa: S302
-
-
-def _render(found: Sequence[Import], threshold: float) -> None:
-    try:
-        from codoperf_otel.cli import _imports_view
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "rich":
-            raise
-        raise CommandError(NEEDS_RICH) from error
-    sys.stdout.flush()
-    _imports_view.render(found, threshold)
-
-
-def _document(found: Sequence[Import]) -> dict[str, Any]:
+def _document(found: Sequence[Import], advice: Advice) -> dict[str, Any]:
     """Everything, with units in the keys."""
     return {
         "total_seconds": total_ns(found) / 1e9,
@@ -128,6 +154,26 @@ def _document(found: Sequence[Import]) -> dict[str, Any]:
             for package in packages(found)
         ],
         "imports": [_entry(one) for one in found],
+        "advice": {
+            "changes": [_change(one) for one in advice.changes],
+            "used_later": [_change(one) for one in advice.put_off],
+            "unknown": [{**_statement(one), "seconds": took / 1e9} for one, took in advice.unknown],
+        },
+    }
+
+
+def _statement(one: Candidate) -> dict[str, Any]:
+    return {"import": one.text, "file": one.source.file, "line": one.statement.node.lineno}
+
+
+def _change(one: Candidate) -> dict[str, Any]:
+    return {
+        **_statement(one),
+        "functions": list(dict.fromkeys(function.name for name in one.names for function in name.functions)),
+        "saves_seconds": one.saved_ns / 1e9,
+        "goes_with_others": one.goes_with_others,
+        "put_off_seconds": one.put_off_ns / 1e9,
+        "first_used_by": None if one.user is None else asdict(one.user),
     }
 
 
