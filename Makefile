@@ -2,7 +2,9 @@
 PYTHON ?= python3
 UV := .bootstrap/bin/uv
 SOURCES := pyproject.toml README.md $(shell find codoperf_otel _codoperf_otel_pytest.py -name '*.py' -o -name py.typed)
-OTHER_PYTHONS := 3.12 3.13 3.14
+OTHER_PYTHONS := 3.13 3.14
+# the lowest versions run on another Python than the newest, where there is one
+LOWEST_PYTHON := 3.12
 STACK := .venv/bin/python collector-config/stack
 PYTEST := -P -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
 # what is imported thousands of times is compiled once
@@ -42,11 +44,13 @@ test-lowest: .venv-lowest/.done
 soak: .venv/.done
 	CODOPERF_OTEL_TEST_SCALE=1 .venv/bin/python $(PYTEST) $$(grep -lw scale tests/test_*.py) $(ARGS)
 
-# each Python found beside the one of .venv; pyenv's are found too
+# a Python of that version beside the one of .venv; pyenv's are found too
+FIND = PYENV_VERSION=$$(pyenv versions --bare 2>/dev/null | grep '^3\.1[1-9]' | paste -sd: -) \
+  $(UV) python find --no-python-downloads --no-project --system
+
 test-pythons: .venv/.done
 	@for version in $(OTHER_PYTHONS); do \
-	  python=$$(PYENV_VERSION=$$(pyenv versions --bare 2>/dev/null | grep '^3\.1[1-9]' | paste -sd: -) \
-	    $(UV) python find --no-python-downloads --no-project --system $$version 2>/dev/null) || \
+	  python=$$($(FIND) $$version 2>/dev/null) || \
 	    { echo "Python $$version is not on this machine"; continue; }; \
 	  echo "Python $$version"; \
 	  $(MAKE) --no-print-directory .venv-$$version/.done PYTHON_$$version=$$python && \
@@ -105,7 +109,7 @@ $(WHEEL): $(SOURCES) .venv/.locked
 	@touch $@
 
 .venv-lowest/.locked: requirements/lowest.txt $(UV)
-	$(UV) venv -q --clear --python $(PYTHON) .venv-lowest
+	$(UV) venv -q --clear --python "$$($(FIND) $(LOWEST_PYTHON) 2>/dev/null || echo $(PYTHON))" .venv-lowest
 	$(UV) pip sync -q --python .venv-lowest/bin/python --require-hashes requirements/lowest.txt
 	@touch $@
 
