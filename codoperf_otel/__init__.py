@@ -35,6 +35,7 @@ from codoperf_otel.performance_monitor import (
 if TYPE_CHECKING:
     # at run time these are imported at their first use, by `__getattr__`
     from codoperf_otel.agent_reports import AgentFigures, AgentReport, AgentUsage, agent_report
+    from codoperf_otel.budgets import Budget, BudgetExceeded
     from codoperf_otel.cache_manager import (
         CacheExplanation,
         CacheInfo,
@@ -77,6 +78,8 @@ __all__ = [
     "AgentFigures",
     "AgentReport",
     "AgentUsage",
+    "Budget",
+    "BudgetExceeded",
     "CacheExplanation",
     "CacheInfo",
     "CacheManager",
@@ -132,6 +135,7 @@ __all__ = [
 
 _MODULES = {
     "agent_reports": ("AgentFigures", "AgentReport", "AgentUsage", "agent_report"),
+    "budgets": ("Budget", "BudgetExceeded"),
     "cache_manager": (
         "CacheExplanation",
         "CacheInfo",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from codoperf_otel._calls.cells import OPERATION
 from codoperf_otel._calls.context import current_agent, propagate_context, propagation_env
@@ -14,6 +14,9 @@ from codoperf_otel._calls.sites import Site
 from codoperf_otel._decorating import OperationScope, check_callable, checked_name, description_of, names_of
 from codoperf_otel._statistics.monitor import global_monitor
 from codoperf_otel._telemetry import names
+
+if TYPE_CHECKING:
+    from codoperf_otel._calls.budgets import Budget
 
 __all__ = [
     "agent",
@@ -37,6 +40,7 @@ def agent(
     description: str | None = None,
     version: str | None = None,
     conversation_id: str | None = None,
+    budget: Budget | None = None,
 ) -> OperationScope: ...
 @overload
 def agent(
@@ -45,6 +49,7 @@ def agent(
     description: str | None = None,
     version: str | None = None,
     conversation_id: str | None = None,
+    budget: Budget | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def agent(
     name: str | Callable[..., Any] | None = None,
@@ -52,6 +57,7 @@ def agent(
     description: str | None = None,
     version: str | None = None,
     conversation_id: str | None = None,
+    budget: Budget | None = None,
 ) -> Any:
     """Record what a function does, or a ``with`` block, as one invocation of the agent `name`.
 
@@ -73,12 +79,17 @@ def agent(
     >>> reviewer("review")
     'reviewer'
 
+    Args:
+        budget: what each run may use; see `codoperf_otel.Budget`.
+
     Raises:
-        TypeError: the name is no text; what is decorated is not callable.
+        TypeError: the name is no text; what is decorated is not callable; the budget is none.
         ValueError: the name is empty.
     """
     given = {names.GEN_AI_AGENT_VERSION: version, names.GEN_AI_CONVERSATION_ID: conversation_id}
-    return _scope_or_decorator("agent", name, description, partial(_agent_site, _present(given)))
+    if budget is not None:
+        _check_budget(budget)
+    return _scope_or_decorator("agent", name, description, partial(_agent_site, _present(given), budget))
 
 
 @overload
@@ -168,7 +179,12 @@ def _scope_or_decorator(
     return decorate(name)  # type: ignore[arg-type]  # bare: `check_callable` refuses anything else
 
 
-def _agent_site(given: dict[str, str], name: str, description: str | None) -> Site:
+def _check_budget(budget: object) -> None:
+    if not hasattr(budget, "open") or not hasattr(budget, "limits"):
+        raise TypeError(f"agent: the budget must be a Budget, not {budget!r}")
+
+
+def _agent_site(given: dict[str, str], budget: Budget | None, name: str, description: str | None) -> Site:
     described = _present({names.GEN_AI_AGENT_DESCRIPTION: description})
     return _site(
         names.INVOKE_AGENT,
@@ -178,6 +194,7 @@ def _agent_site(given: dict[str, str], name: str, description: str | None) -> Si
         duration_attributes={},
         agent=name,
         at_end=end_agent,
+        budget=budget,
     )
 
 

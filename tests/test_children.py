@@ -25,7 +25,7 @@ from codoperf_otel._calls.context import current_call
 from codoperf_otel._children import sampling, starts, table
 from codoperf_otel._children.meter import OpenChildren, meter_of
 from codoperf_otel._children.table import MAX_KEPT, MAX_RUNNING, ROUNDING, Child
-from codoperf_otel._readings import child_memory, sampler
+from codoperf_otel._readings import other_processes, sampler
 from codoperf_otel._telemetry import names
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "wait4"), reason="needs os.wait4")
@@ -411,10 +411,10 @@ def test_memory_is_sampled_while_children_run(idle):
     assert list(idle._turns) == [sampling._sample]
     known = table.running[process.pid]
     sampling._sample(0)
-    assert 0 < known.sampled == child_memory.high_water_mark(process.pid) < 50 * MIB
-    assert len(list(child_memory._tree(process.pid))) == 2
+    assert 0 < known.sampled == other_processes.high_water_mark(process.pid) < 50 * MIB
+    assert len(list(other_processes.tree(process.pid))) == 2
     process.communicate(b"\n")
-    assert child_memory.high_water_mark(process.pid) == 0
+    assert other_processes.high_water_mark(process.pid) == 0
     sampling._sample(0)
     assert not idle._turns
 

@@ -26,6 +26,7 @@ PUBLIC = (
     "resource_tracker",
     "agents",
     "agent_reports",
+    "budgets",
     "instrumentation",
 )
 

@@ -13,7 +13,8 @@ from time import perf_counter_ns, thread_time_ns
 from typing import Any
 
 from codoperf_otel._calls.call import Call
-from codoperf_otel._calls.recording import begin, finish
+from codoperf_otel._calls.finishers import finisher
+from codoperf_otel._calls.recording import begin
 from codoperf_otel._calls.runtime_context import runtime
 from codoperf_otel._calls.segments import drop, end, enter, leave, restore
 from codoperf_otel._calls.sites import Site
@@ -103,7 +104,7 @@ def further_steps_of(awaitable: Any, call: Call, item: Any) -> Generator[Any, An
 
 def drive_coroutine_function(func: Function, site: Site) -> Function:
     threads, otel, anything, stopped = thread, runtime, BaseException, StopIteration
-    begin_call, finish_call, end_call, drop_call = begin, finish, end, drop
+    begin_call, finish_call, end_call, drop_call = begin, finisher(site), end, drop
     enter_call, leave_call, put_back, further_steps = enter, leave, restore, further_steps_of
     capture = site.capture
 
@@ -149,7 +150,7 @@ def drive_coroutine_function(func: Function, site: Site) -> Function:
 
 def drive_async_generator_function(func: Function, site: Site) -> Function:
     threads, otel, anything, stopped = thread, runtime, BaseException, StopAsyncIteration
-    begin_call, finish_call, end_call, drop_call = begin, finish, end, drop
+    begin_call, finish_call, end_call, drop_call = begin, finisher(site), end, drop
     each_step, first_step = steps, _first_step
     capture = site.capture
 

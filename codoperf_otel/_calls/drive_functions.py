@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from codoperf_otel._calls.call import Call
 from codoperf_otel._calls.drive_coroutines import steps
+from codoperf_otel._calls.finishers import finisher
 from codoperf_otel._calls.recording import begin, finish
 from codoperf_otel._calls.runtime_context import runtime
 from codoperf_otel._calls.segments import drop, end, restore
@@ -26,7 +27,7 @@ _PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict,
 
 def drive_function(func: Function, site: Site) -> Function:
     threads, otel = thread, runtime
-    begin_call, finish_call, end_call, put_back, drop_call = begin, finish, end, restore, drop
+    begin_call, finish_call, end_call, put_back, drop_call = begin, finisher(site), end, restore, drop
     wall_ns, cpu_ns, awaited, type_of, has, plain, anything = (
         perf_counter_ns, thread_time_ns, _awaited, type, hasattr, _PLAIN, BaseException,
     )  # fmt: skip
@@ -119,7 +120,7 @@ async def _finish_with(coroutine: Any, call: Call, unstarted: _Unstarted) -> Any
     try:
         try:
             result = await steps(coroutine, call)
-            finish(call, thread.clock)
+            finisher(call.site)(call, thread.clock)
         except BaseException as error:
             end(call, thread.clock, error)
             raise

@@ -11,7 +11,8 @@ from collections.abc import Generator
 from time import perf_counter_ns, thread_time_ns
 from typing import Any, cast
 
-from codoperf_otel._calls.recording import begin, finish
+from codoperf_otel._calls.finishers import finisher
+from codoperf_otel._calls.recording import begin
 from codoperf_otel._calls.runtime_context import runtime
 from codoperf_otel._calls.segments import drop, end, restore
 from codoperf_otel._calls.sites import Site
@@ -21,7 +22,7 @@ from codoperf_otel._calls.wrapping import Function, like
 
 def drive_generator_function(func: Function, site: Site) -> Function:
     threads, otel, anything, stopped = thread, runtime, BaseException, StopIteration
-    begin_call, finish_call, end_call, drop_call = begin, finish, end, drop
+    begin_call, finish_call, end_call, drop_call = begin, finisher(site), end, drop
     put_back, wall_ns, cpu_ns = restore, perf_counter_ns, thread_time_ns
     capture = site.capture
 

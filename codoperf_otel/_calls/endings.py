@@ -12,6 +12,7 @@ from codoperf_otel._calls.lineages import (
     INPUT_TOKENS,
     INVOCATIONS,
     OUTPUT_TOKENS,
+    TOKENS,
     TOOL_CALLS,
     WAITING_NS,
     WALL_NS,
@@ -60,8 +61,8 @@ def _record(counts: Mapping[str, int], attributes: Mapping[str, Any]) -> None:
         shared.record(thread.clock, histograms[name], counts.get(counted, 0), dict(attributes), NO_EXEMPLAR)
 
 
-def count_model_call(span: ForeignSpan, call: Call | None, *, has_failed: bool) -> None:
-    """Count a span of another library that ends, if it is a call of a model, in the call in which it started.
+def count_model_call(span: ForeignSpan, *, has_failed: bool) -> None:
+    """Count a span of another library that ends, if it is a call of a model.
 
     Where several libraries have a span for one call of a model, the outermost of them counts.
     """
@@ -85,8 +86,9 @@ def count_model_call(span: ForeignSpan, call: Call | None, *, has_failed: bool) 
         lineage.add(INPUT_TOKENS, tokens.input)
     if tokens.output is not None:
         lineage.add(OUTPUT_TOKENS, tokens.output)
-    if call is not None and call.invocation is not None:
-        call.invocation.add(INFERENCE_CALLS, 1)
+    if span.invocation is not None:
+        span.invocation.add(INFERENCE_CALLS, 1)
+        span.invocation.use(TOKENS, (tokens.input or 0) + (tokens.output or 0))
 
 
 def end_tool(call: Call, _: Ending) -> None:

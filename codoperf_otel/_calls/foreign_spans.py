@@ -24,6 +24,7 @@ from codoperf_otel import _forks
 from codoperf_otel._calls import greenlets
 from codoperf_otel._calls.charged import Account, Charged
 from codoperf_otel._calls.foreign_code import failed
+from codoperf_otel._calls.invocations import Invocation
 from codoperf_otel._calls.lineages import CPU_NS, Lineage, inside
 from codoperf_otel._calls.model_calls import Tokens
 from codoperf_otel._calls.runtime_context import runtime
@@ -50,6 +51,7 @@ class ForeignSpan(Lender):
         "clock",
         "driver",
         "has_left",
+        "invocation",
         "process",
         "span",
         "span_id",
@@ -76,6 +78,7 @@ class ForeignSpan(Lender):
         self.self_ns = self.entered_ns = 0
         self.has_left = True
         self.tokens: Tokens | None = None
+        self.invocation: Invocation | None = None
 
     def lineage(self) -> Lineage | None:
         """The agent in force inside: the one that it names by now, or else the nearest one around it."""
@@ -105,7 +108,7 @@ class ForeignSpan(Lender):
     def let_go(self) -> None:
         """Keep nothing of its span but the agent."""
         self.around = self.lineage()
-        self.span = self.within = None
+        self.span = self.within = self.invocation = None
 
     def start(self, parent: SpanContext | None) -> None:
         """Charge it from now on, if its CPU time can be told from that of others.
@@ -158,6 +161,8 @@ class ForeignSpan(Lender):
         lineage = self.lineage()
         if lineage is not None:
             lineage.add(CPU_NS, self.self_ns)
+        if self.invocation is not None:
+            self.invocation.use(CPU_NS, self.self_ns)
         if self.account is not None:
             self.account.add_foreign(self.self_ns)
 

@@ -69,9 +69,15 @@ def opened_window() -> OpenMeter:
     return _opened(None)
 
 
-def _opened(peaks: MemoryPeaks | None) -> OpenMeter:
+def opened_peak() -> Window | None:
+    """Begin to watch the process's highest memory; None where it is not known."""
     peak = _loaded or _peak()
-    window = None if peak is None else peak.open_window()
+    found: Window | None = None if peak is None else peak.open_window()
+    return found
+
+
+def _opened(peaks: MemoryPeaks | None) -> OpenMeter:
+    window = opened_peak()
     return _OpenCpuTime() if window is None else _OpenWindow(window, peaks)
 
 

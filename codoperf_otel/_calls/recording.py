@@ -21,7 +21,7 @@ from codoperf_otel._calls.cells import EXEMPLAR_GAP_NS, OPERATION
 from codoperf_otel._calls.context import CALL_KEY, named_in, with_call
 from codoperf_otel._calls.foreign_code import failed
 from codoperf_otel._calls.foreign_spans import settle, span_id_in
-from codoperf_otel._calls.invocations import Invocation
+from codoperf_otel._calls.invocations import joined
 from codoperf_otel._calls.lending import complete
 from codoperf_otel._calls.lineages import CPU_NS, ERRORS, Lineage, inside
 from codoperf_otel._calls.outcomes import is_failure, outcome_of
@@ -60,6 +60,9 @@ def begin(
     if site.agent is not None:
         lineage, within = inside(lineage, site.agent), None
     parent: Call | None = around.get(CALL_KEY)  # type: ignore[assignment]
+    invocation = None if parent is None else parent.invocation
+    if invocation is not None and invocation.budgets and not clock.busy:
+        invocation.before(site)
     if parent is not None and parent.epoch_ns != epoch:
         epoch = shared_epoch(parent.epoch_ns, epoch)
     if clock.current is not None and clock.current.is_foreign:
@@ -68,10 +71,9 @@ def begin(
     call = _new(make)
     call.fill(site, here, lineage, around, started, epoch, running_task())
     call.within = within
-    if site.agent is not None:
-        call.invocation = Invocation()
-    else:
-        call.invocation = None if parent is None else parent.invocation
+    if site.agent is not None or (invocation is not None and invocation.budgets):
+        invocation = joined(invocation, call)
+    call.invocation = invocation
     binding = in_force.binding
     if (
         not clock.busy
@@ -159,6 +161,8 @@ def _count(lineage: Lineage, call: Call, failure: BaseException | None) -> None:
         lineage.add(CPU_NS, call.self_ns)
     if failure is not None:
         lineage.add(ERRORS, 1)
+    if call.invocation is not None and call.invocation.budgets:
+        call.invocation.ended(call)
 
 
 def _record(call: Call, clock: ThreadClock, wall: int, attributes: Attributes, offers: bool) -> None:

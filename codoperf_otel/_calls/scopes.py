@@ -18,8 +18,9 @@ from codoperf_otel._calls import greenlets
 from codoperf_otel._calls.call import BlockCall, Call
 from codoperf_otel._calls.charged import Charged, still_charged
 from codoperf_otel._calls.context import call_in
+from codoperf_otel._calls.finishers import finisher
 from codoperf_otel._calls.foreign_spans import uncover
-from codoperf_otel._calls.recording import begin, finish
+from codoperf_otel._calls.recording import begin
 from codoperf_otel._calls.runtime_context import runtime
 from codoperf_otel._calls.segments import drop
 from codoperf_otel._calls.sites import Site
@@ -112,7 +113,7 @@ def _block(site: Site, attributes: Mapping[str, Any] | None) -> Block:
             _close_clock(call, thread.clock)
             _leave_context(call)
             call.paused_ns = perf_counter_ns()
-            finish(call, thread.clock, error)
+            finisher(call.site)(call, thread.clock, error)
         except BaseException:
             _abandon(call, clock, outer, around)
             raise

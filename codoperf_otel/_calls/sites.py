@@ -18,6 +18,7 @@ from codoperf_otel._telemetry.attribute_sets import Attributes, with_agent
 if TYPE_CHECKING:
     from codoperf_otel._calls.call_ledgers import CallLedger
     from codoperf_otel._calls.capture import Capture
+    from codoperf_otel._calls.invocations import Budget
 
 MAX_AGENTS = 1000
 SECOND_NS = 1_000_000_000
@@ -111,6 +112,7 @@ class Site:
         "agent",
         "at_end",
         "attributes",
+        "budget",
         "by_agent",
         "capture",
         "cell_name",
@@ -145,6 +147,7 @@ class Site:
         min_span_ns: int = 0,
         report: Report | None = None,
         at_end: AtEnd | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self.name = name
         self.span_name = span_name
@@ -161,6 +164,7 @@ class Site:
         self.min_span_ns = min_span_ns
         self.report = report
         self.at_end = at_end
+        self.budget = budget
         self.is_selective = span_rate is not None or min_span_ns > 0
         self.by_agent: dict[Lineage | None, SiteForAgent] = {}
         _sites.add(ref(self, _sites.discard))

@@ -6,7 +6,7 @@ At their end the kernel reports it only where it is above this process's own.
 from __future__ import annotations
 
 from codoperf_otel._children import table
-from codoperf_otel._readings import child_memory, sampler
+from codoperf_otel._readings import other_processes, sampler
 
 INTERVAL = 0.1
 """Seconds between samples."""
@@ -20,7 +20,7 @@ def begin() -> None:
 def _sample(_: int) -> None:
     children = list(table.running.items())
     for pid, child in children:
-        child.sampled = max(child.sampled, child_memory.high_water_mark(pid))
+        child.sampled = max(child.sampled, other_processes.high_water_mark(pid))
     if not children:
         sampler.shared.unsubscribe(_sample)
         if table.running:  # another has started in between

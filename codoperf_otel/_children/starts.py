@@ -10,7 +10,7 @@ from codoperf_otel._calls.call import Call
 from codoperf_otel._calls.charged import below_spans
 from codoperf_otel._calls.context import call_in, current_call
 from codoperf_otel._calls.thread_clock import thread
-from codoperf_otel._children import sampling, table
+from codoperf_otel._children import enforcing, sampling, table
 from codoperf_otel._children.meter import meter_of
 from codoperf_otel._children.table import Child
 from codoperf_otel._readings.memory import own_mark
@@ -47,7 +47,10 @@ def _started(pid: int | None, call: Call, mark: int | None) -> None:
         if mark is not None:  # the kernel counts our own memory, up to the `exec`, as the child's
             mark = max(mark, own_mark() or 0)
         meter = meter_of(call) if call.is_running else None
-        table.add(pid, Child(call.site_for_agent, meter, mark))
+        budgets = () if call.invocation is None else call.invocation.budgets
+        table.add(pid, Child(call.site_for_agent, meter, mark, pid, budgets))
+        if any(budget.ends_programs for budget in budgets):
+            enforcing.begin()
         if mark is not None:
             sampling.begin()
 

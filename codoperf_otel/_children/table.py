@@ -6,11 +6,16 @@ known who started it. So nothing here takes a lock: who removes an entry from a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from codoperf_otel import _forks
+from codoperf_otel._calls.invocations import OpenBudget
+from codoperf_otel._calls.lineages import CHILD_PROCESS_NS
 from codoperf_otel._calls.sites import SiteForAgent
+from codoperf_otel._calls.totals import PEAK
 from codoperf_otel._children.meter import OpenChildren, Peak
+from codoperf_otel._readings import other_processes
 from codoperf_otel._readings.memory import KIB
 from codoperf_otel._telemetry import names
 
@@ -30,26 +35,50 @@ MAX_KEPT = 256
 
 
 class Child:
-    """A child process: the site and the open meter that it counts for.
+    """A child process: the site, the open meter and the budgets that it counts for.
 
     `mark` is this process's own memory mark at the child's start, None where it is not known; `sampled` the
     highest memory of the child that was sampled.
     """
 
-    __slots__ = ("mark", "meter", "sampled", "site")
+    __slots__ = ("budgets", "mark", "meter", "pid", "sampled", "site")
 
-    def __init__(self, site: SiteForAgent, meter: OpenChildren | None, mark: int | None) -> None:
+    def __init__(
+        self,
+        site: SiteForAgent,
+        meter: OpenChildren | None,
+        mark: int | None,
+        pid: int = 0,
+        budgets: Sequence[OpenBudget] = (),
+    ) -> None:
         self.site = site
         self.meter = meter
         self.mark = mark
         self.sampled = 0
+        self.pid = pid
+        self.budgets = budgets
+        for budget in budgets:
+            budget.programs.add(self)
 
     def end(self, usage: struct_rusage) -> None:
         """Count what the child took."""
         cpu_ns = round((usage.ru_utime + usage.ru_stime) * 1e9)
         self.site.add_child_process(cpu_ns)
+        peak = self._peak(usage) if self.meter is not None or self.budgets else None
         if self.meter is not None:
-            self.meter.ended.append((cpu_ns, self._peak(usage)))
+            self.meter.ended.append((cpu_ns, peak))
+        for budget in self.budgets:
+            budget.programs.discard(self)
+            budget.add(CHILD_PROCESS_NS, cpu_ns)
+            budget.add(PEAK, 0 if peak is None else peak[0])
+
+    def cpu_ns(self) -> int:
+        """The CPU time that it and those below it have used so far."""
+        return other_processes.cpu_ns(self.pid)
+
+    def memory(self) -> int:
+        """Its highest memory that was sampled."""
+        return self.sampled
 
     def _peak(self, usage: struct_rusage) -> Peak | None:
         """The kernel's figure where it is the child's, and not ours at its start; else what was sampled."""

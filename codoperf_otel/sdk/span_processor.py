@@ -70,12 +70,12 @@ class ResourceSpanProcessor(SpanProcessor):
 class _Opened(ForeignSpan):
     """A span while it is measured. It stands in for the span's `end`, and is taken off there."""
 
-    __slots__ = ("_call", "_memory", "_open")
+    __slots__ = ("_memory", "_open")
 
     def begin(self, span: Any, memory: OpenMeter | None, call: Call | None) -> None:
         """Begin to measure a span that starts in a call."""
         self._memory = memory
-        self._call = call
+        self.invocation = None if call is None else call.invocation
         self._open = [(span, span.end)]
         span.end = self
         setattr(span, MARK, self)
@@ -93,13 +93,12 @@ class _Opened(ForeignSpan):
             return
         try:
             self._put_on(span)
-            count_model_call(self, self._call, has_failed=not span.status.is_ok)
+            count_model_call(self, has_failed=not span.status.is_ok)
         except Exception as error:
             failed("a span of another library has no CPU time", error)
         finally:
             self.abandon()
             self.let_go()
-            self._call = None
             _take_off(span, self, end)
         end(*arguments, **named)
 

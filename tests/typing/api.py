@@ -144,6 +144,8 @@ async def use() -> None:
     with co.agent("a"), co.tool("t"):
         pass
     cached.cache_clear()
+    with co.agent("b", budget=co.Budget(cpu_s=1, tool_calls=3, action="record")):
+        pass
     report = co.agent_report()
     assert_type(report, co.AgentReport)
     assert_type(report.agents, tuple[co.AgentUsage, ...])
@@ -168,6 +170,8 @@ co.workflow("w", description="d")  # type: ignore[call-overload]
 in_operation(1)  # type: ignore[arg-type]
 profiled()  # type: ignore[call-arg]
 co.agent(1)  # type: ignore[call-overload]
+co.Budget(1)  # type: ignore[call-arg]
+co.Budget(cpu_s=1, action="stop")  # type: ignore[arg-type]
 co.agent(plain, version="2")  # type: ignore[call-overload]
 co.agent(b"a")  # type: ignore[call-overload]
 co.tool("t", kind="x")  # type: ignore[call-overload]

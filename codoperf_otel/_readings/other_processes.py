@@ -1,7 +1,8 @@
-"""The highest memory of another process and of those below it."""
+"""Memory and CPU time of another process and of those below it."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -19,7 +20,22 @@ T = TypeVar("T")
 
 def high_water_mark(pid: int) -> int:
     """The highest resident memory, in bytes, that a process or one below it has had; 0 if it is not known."""
-    return max(_read(each, "status", highest_in) or 0 for each in islice(_tree(pid), MAX_PROCESSES))
+    return max(_read(each, "status", highest_in) or 0 for each in tree(pid))
+
+
+def cpu_ns(pid: int) -> int:
+    """The CPU time that a process and those below it have used so far, in ns; 0 where it is not known."""
+    return sum(_read(each, "stat", _cpu_ns) or 0 for each in tree(pid))
+
+
+def parent_of(pid: int) -> int | None:
+    """The process that has started another; None where that has ended."""
+    return _read(pid, "stat", _parent)
+
+
+def tree(pid: int) -> Iterator[int]:
+    """The first of a process and those below it, as many as are looked at."""
+    return islice(_tree(pid), MAX_PROCESSES)
 
 
 def _tree(pid: int) -> Iterator[int]:
@@ -28,6 +44,20 @@ def _tree(pid: int) -> Iterator[int]:
     for each in found:
         yield each
         found += _read(each, f"task/{each}/children", _pids) or []
+
+
+def _fields(stat: bytes) -> list[bytes]:
+    """What follows the name, which may have spaces and brackets."""
+    return stat.rpartition(b")")[2].split()
+
+
+def _parent(stat: bytes) -> int:
+    return int(_fields(stat)[1])
+
+
+def _cpu_ns(stat: bytes) -> int:
+    """User and system time, with those of the processes that it has waited for."""
+    return sum(map(int, _fields(stat)[11:15])) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
 def _pids(children: bytes) -> list[int]:

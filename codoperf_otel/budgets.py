@@ -1,0 +1,7 @@
+"""What a run of an agent may use."""
+
+from __future__ import annotations
+
+from codoperf_otel._calls.budgets import Budget, BudgetExceeded
+
+__all__ = ["Budget", "BudgetExceeded"]
