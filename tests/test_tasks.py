@@ -248,6 +248,31 @@ def test_a_span_that_has_ended_or_left_hands_on_what_it_is_lent(telemetry, other
     assert figures(telemetry, "operation") == (111, 111)
 
 
+def test_a_span_that_ended_in_a_task_that_has_ended_hands_on_what_it_is_lent(telemetry, other, cpu):
+    """As when a request starts a task and is done before it: the operation around both has it."""
+
+    async def background(gate):
+        await gate.wait()
+        cpu.burn(5)
+
+    async def request(gate):
+        with other.start_as_current_span("request"):
+            task = asyncio.create_task(background(gate))
+            await asyncio.sleep(0)
+        return task
+
+    async def main():
+        with co.performance_context("operation"):
+            gate = asyncio.Event()
+            task = await asyncio.create_task(request(gate))
+            gate.set()
+            await task
+
+    run(main())
+    assert figures(telemetry, "request") == (0, 0)
+    assert figures(telemetry, "operation") == (5, 5)
+
+
 def test_a_task_outside_any_call_is_nobodys_or_that_of_who_runs_the_loop(telemetry, cpu):
     """A block around the whole loop has it."""
 

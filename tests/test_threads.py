@@ -21,6 +21,7 @@ import pytest
 from codoperf_otel import agent, current_agent, instrument, performance_context, propagate_context
 from codoperf_otel import monitor_performance as monitored
 from codoperf_otel._workers import threads
+from codoperf_otel.sdk import ResourceSpanProcessor, new_event_loop
 
 pytestmark = pytest.mark.usefixtures("no_collection")
 
@@ -36,6 +37,19 @@ def lending(telemetry):
     yield telemetry
     threads.stop()
     assert (ThreadPoolExecutor.submit, threading.Thread.start) == ORIGINALS
+
+
+@pytest.fixture
+def other(lending):
+    """A tracer of another library, whose spans the processor measures."""
+    lending.tracer_provider.add_span_processor(ResourceSpanProcessor())
+    return lending.tracer_provider.get_tracer("another.library")
+
+
+def await_all(coroutine):
+    """Run it in a loop whose tasks are followed."""
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(coroutine)
 
 
 def burn(name, seconds):
@@ -111,6 +125,39 @@ def test_what_a_thread_burns_is_the_operations(lending, way):
     rest = spent - burnt["fan out"] - burnt["planner"]  # threads and loops take time of their own
     assert 0 <= cpu(operation) - burnt["fan out"] <= rest + 0.003
     assert cpu(operation) + cpu(planner) == pytest.approx(spent, rel=0.03, abs=0.003)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_a_thread_burns_is_the_spans_in_force(lending, other, way):
+    """Inside a span of another library it is that span's, and not the operation's around it."""
+    with agent("planner"), other.start_as_current_span("execute_tool search"):
+        before = time.process_time()
+        assert way(burn, "search", 0.02) == ["planner"] * 2
+        spent = time.process_time() - before
+    tool, planner = lending.span("execute_tool search"), lending.span("invoke_agent planner")
+    assert 0 <= cpu(tool) - burnt["search"] <= spent - burnt["search"] + 0.003
+    assert cpu(tool) + cpu(planner) == pytest.approx(spent, rel=0.03, abs=0.003)
+
+
+@pytest.mark.parametrize("way", [asyncio.to_thread, partial(pytest.importorskip, "anyio.to_thread")])
+def test_each_of_many_spans_has_what_it_handed_over(lending, other, way):
+    """Tools of several agents at once, each of which runs in a thread: each span has its own."""
+    run_sync = way if way is asyncio.to_thread else way().run_sync
+
+    async def tool(name, seconds):
+        with other.start_as_current_span(name):
+            for _ in range(3):
+                await run_sync(burn, name, seconds)
+
+    async def main():
+        with performance_context("operation"):
+            await asyncio.gather(*[tool(name, 0.004 * number) for number, name in enumerate(names, 1)])
+
+    names = [f"tool {number}" for number in range(6)]
+    await_all(main())
+    for name in names:
+        assert cpu(lending.span(name)) == pytest.approx(burnt[name], rel=0.03, abs=0.003), name
+    assert cpu(lending.span("operation")) < 0.02
 
 
 @pytest.mark.parametrize("way", WAYS)

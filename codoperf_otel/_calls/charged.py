@@ -67,9 +67,10 @@ class ThreadShare(Charged):
         """Where the call is counted."""
         return None if self.lender is None else self.lender.account
 
-    def let_go(self) -> None:
-        """Keep nothing but its figures."""
-        self.lender = self.outer = self.task = None
+    def let_go(self, lender: Charged | None) -> None:
+        """Keep nothing but its figures, and for whom it worked: a span that it began may still be asked."""
+        self.lender = lender
+        self.outer = self.task = None
 
 
 def still_charged(charged: Charged | None) -> Charged | None:

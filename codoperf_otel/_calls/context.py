@@ -44,9 +44,19 @@ def current_call() -> Call | None:
 
 def lender_in(context: Context) -> Lender | None:
     """Who has what is run in a Context by nobody else: the innermost span of another library, or call."""
+    call = call_in(context)
     span = context.get(_SPAN_KEY)
-    found = None if span is None else lender_of(charged_for(span))
-    return call_in(context) if found is None else found
+    if span is None or (call is not None and span is call.span):
+        return call
+    return lender_of(charged_for(span)) or call
+
+
+def prepared_lender_in(context: Context) -> Lender | None:
+    """The same, prepared for what another thread runs for it."""
+    lender = lender_in(context)
+    if lender is not None and lender.shares is None:
+        prepare(lender)
+    return lender
 
 
 def named_in(context: Context) -> tuple[Lineage | None, ForeignSpan | None]:
@@ -96,11 +106,7 @@ def propagate_context(func: Callable[P, R]) -> Callable[P, R]:
     if inspect.iscoroutinefunction(func):
         raise TypeError(f"propagate_context takes a plain function, not the coroutine function {func!r}")
     context = runtime.get_current()
-    call = call_in(context)
-    if call is not None and call.shares is None:
-        prepare(call)
-
-    return _propagated(call, context, func)
+    return _propagated(prepared_lender_in(context), context, func)
 
 
 class _Propagated(functools.partial[R]):
@@ -111,8 +117,8 @@ class _Propagated(functools.partial[R]):
         return _resumed, (func, inject(context, agent_in(context)))
 
 
-def _propagated(call: Call | None, context: Context, func: Callable[P, R]) -> Callable[P, R]:
-    return functools.update_wrapper(_Propagated(run_lent, call, context, func), func)
+def _propagated(lender: Lender | None, context: Context, func: Callable[P, R]) -> Callable[P, R]:
+    return functools.update_wrapper(_Propagated(run_lent, lender, context, func), func)
 
 
 def _resumed(func: Callable[P, R], variables: Mapping[str, str]) -> Callable[P, R]:

@@ -152,8 +152,7 @@ class ForeignSpan(Lender):
         self.has_left = True
         if self.process is _process and ("greenlet" not in _modules or greenlets.is_own(self)):
             self.cpu_ns = clock.reading(self.driver) - self.entered_ns
-            if self.shares is not None:
-                self.shares.close(self)
+            self.gather_shares()
             self._count()
         self.driver = None
 
@@ -172,9 +171,13 @@ class ForeignSpan(Lender):
         if self.outer is not None:
             self.outer.self_ns += self.self_ns
         if self.shares is not None:
-            lend(self.outer, *self.shares.take())
+            self.add_late(*self.shares.close())
         self.self_ns = 0
         self.driver = None
+
+    def add_late(self, self_ns: int, cpu_ns: int) -> None:
+        """Hand on what was run for it, and comes after it has left, to who was charged before."""
+        lend(self.outer, self_ns, cpu_ns)
 
     def leave_top(self, clock: ThreadClock) -> None:
         """Leave while it is charged."""

@@ -11,10 +11,10 @@ from opentelemetry.context import Context
 
 from codoperf_otel._calls import greenlets
 from codoperf_otel._calls.call import Call
-from codoperf_otel._calls.charged import ThreadShare, is_within, still_charged
+from codoperf_otel._calls.charged import Charged, ThreadShare, is_within, still_charged
 from codoperf_otel._calls.foreign_spans import unwind
 from codoperf_otel._calls.runtime_context import runtime
-from codoperf_otel._calls.shares import prepare
+from codoperf_otel._calls.shares import Lender, add_to, lender_of, prepare
 from codoperf_otel._calls.tasks import running_task
 from codoperf_otel._calls.thread_clock import thread
 
@@ -25,33 +25,47 @@ _modules = sys.modules
 
 
 def run_lent(
-    call: Call | None, context: Context, func: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
+    lender: Lender | None, context: Context, func: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
 ) -> R:
-    """Run `func` in a Context, for the call that the Context carries, which was prepared for it."""
+    """Run `func` in a Context, for the call or span in force there, which was prepared for it."""
     clock = thread.clock
     outer = clock.current
     around = runtime.get_current()
     share = None
     try:
         runtime.attach(context)
-        if call is not None and not is_within(outer, call):
+        if lender is not None and (outer is None or not is_within(outer, lender)):
             started = perf_counter_ns()
             if "greenlet" in _modules:
                 greenlets.follow(started)
-            share = ThreadShare(call, outer, started, running_task())
+            share = ThreadShare(lender, outer, started, running_task())
             clock.charge_to(None)
             share.entered_ns = clock.since_ns
             clock.current = share
         return func(*args, **kwargs)
     finally:
-        if share is not None:
-            unwind(clock.charge_to(still_charged(outer)), share)
-            share.cpu_ns = clock.since_ns - share.entered_ns
-            share.let_go()
-            if call is not None and call.shares is not None and greenlets.is_own(share):
-                call.shares.add(call, share.self_ns, share.cpu_ns)
+        if lender is not None and share is not None:
+            inner = clock.charge_to(still_charged(outer))
+            if inner is not share:
+                unwind(inner, share)
+            _give(share, clock.since_ns - share.entered_ns, lender, clock.current)
         runtime.attach(around)
-        del call, context, around  # whoever keeps an exception keeps this frame
+        del lender, context, around  # whoever keeps an exception keeps this frame
+
+
+def _give(share: ThreadShare, cpu_ns: int, lender: Lender, outer: Charged | None) -> None:
+    """Give a share that has ended to its lender, or where that has left meanwhile, to who was charged before.
+
+    That one may have it in its CPU time already.
+    """
+    taker = lender_of(lender) if lender.is_foreign else lender
+    share.let_go(taker)
+    if taker is None or not greenlets.is_own(share):
+        return
+    if taker is not lender and outer is not None and is_within(outer, taker):
+        outer.self_ns += share.self_ns
+    else:
+        add_to(taker, share.self_ns, cpu_ns)
 
 
 def complete(call: Call) -> int | None:
@@ -66,6 +80,5 @@ def complete(call: Call) -> int | None:
     if not greenlets.is_own(call):
         call.cpu_ns, call.self_ns = None, 0
     cpu_ns = call.cpu_ns
-    if call.shares is not None:
-        call.shares.close(call)
+    call.gather_shares()
     return cpu_ns

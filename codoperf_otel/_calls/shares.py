@@ -22,22 +22,17 @@ class Shares:
         self._parts: list[tuple[int, int]] = []
 
     def add(self, lender: Lender, self_ns: int, cpu_ns: int) -> None:
-        """Add what has ended to its lender, or to the lender's account where the lender has ended."""
+        """Keep what has ended for its lender, or give it late where the lender has ended."""
         self._parts.append((self_ns, cpu_ns))
         if len(self._parts) > _MOST_PARTS:
             self._parts.append(self.take())
         if self._is_closed:
-            late_ns, _ = self.take()
-            if lender.account is not None:
-                lender.account.add_late(late_ns)
+            lender.add_late(*self.take())
 
-    def close(self, lender: Lender) -> None:
-        """At the end of the lender: give it what was added."""
+    def close(self) -> tuple[int, int]:
+        """At the end of the lender: the sums of what was added. What is added later comes late."""
         self._is_closed = True
-        self_ns, cpu_ns = self.take()
-        lender.self_ns += self_ns
-        if lender.cpu_ns is not None:
-            lender.cpu_ns += cpu_ns
+        return self.take()
 
     def take(self) -> tuple[int, int]:
         """The sums of what was added, each part once, whoever asks first."""
@@ -73,6 +68,19 @@ class Lender(Charged):
         """Whether it has not ended yet."""
         return not self.has_left
 
+    def gather_shares(self) -> None:
+        """At its end: have what was run for it."""
+        if self.shares is not None:
+            self_ns, cpu_ns = self.shares.close()
+            self.self_ns += self_ns
+            if self.cpu_ns is not None:
+                self.cpu_ns += cpu_ns
+
+    def add_late(self, self_ns: int, cpu_ns: int) -> None:  # noqa: ARG002
+        """Add what was run for it and comes after its end: to its account."""
+        if self.account is not None:
+            self.account.add_late(self_ns)
+
 
 def lender_of(charged: Charged | None) -> Lender | None:
     """For whom this one works: itself, unless it is a share, or a span that has left."""
@@ -92,14 +100,18 @@ def prepare(lender: Lender, is_ending: bool = False) -> None:
         if lender.shares is None:
             lender.shares = Shares()
             if not (is_ending or lender.is_running):
-                lender.shares.close(lender)
+                lender.shares.close()
 
 
 def lend(charged: Charged | None, self_ns: int, cpu_ns: int) -> None:
     """Add what has been run for this one to the call or span that it belongs to by now, if to any."""
     lender = lender_of(charged)
-    if lender is None:
-        return
+    if lender is not None:
+        add_to(lender, self_ns, cpu_ns)
+
+
+def add_to(lender: Lender, self_ns: int, cpu_ns: int) -> None:
+    """Add what has been run for this call or span."""
     if lender.shares is None:
         prepare(lender)
     shares = lender.shares

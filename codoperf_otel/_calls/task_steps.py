@@ -19,7 +19,7 @@ from codoperf_otel._calls.charged import Account, Charged, is_within, still_char
 from codoperf_otel._calls.context import lender_in
 from codoperf_otel._calls.foreign_spans import unwind
 from codoperf_otel._calls.runtime_context import runtime
-from codoperf_otel._calls.shares import lend
+from codoperf_otel._calls.shares import lend, lender_of
 from codoperf_otel._calls.thread_clock import ThreadClock, thread
 
 _modules = sys.modules
@@ -176,7 +176,8 @@ class TaskSteps(Charged):
         lender = self.lender
         if lender is not None and ("greenlet" not in _modules or greenlets.is_own(self)):
             lend(lender, self.self_ns, self.self_ns)
-        self.lender = self.inner = self.outer = self.task = None
+        self.lender = lender_of(lender)  # a span that it began may still be asked for whom it worked
+        self.inner = self.outer = self.task = None
 
 
 class _Awaited:

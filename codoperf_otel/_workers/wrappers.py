@@ -12,10 +12,9 @@ from typing import Any
 
 from opentelemetry.context import Context
 
-from codoperf_otel._calls.context import CALL_KEY, call_in
+from codoperf_otel._calls.context import prepared_lender_in
 from codoperf_otel._calls.lending import run_lent
 from codoperf_otel._calls.runtime_context import runtime
-from codoperf_otel._calls.shares import prepare
 from codoperf_otel._calls.wrapping import Function, like
 
 
@@ -34,17 +33,16 @@ _FOR_MANY = {"codoperf_otel", "concurrent", "grpc", "logging", "multiprocessing"
 
 def lending_submit(submit: Function, pool: type, switch: Switch) -> Function:
     """``ThreadPoolExecutor.submit``, which lends to whatever runs the function."""
-    otel, key, lend, run, type_of, leaves = runtime, CALL_KEY, prepare, run_lent, type, _leaves_the_process
+    otel, lender_in, run, type_of, leaves = (
+        runtime, prepared_lender_in, run_lent, type, _leaves_the_process,
+    )  # fmt: skip
 
     @like(submit)
     def lent(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         context = otel.get_current()
         if not context or not switch.is_on or (type_of(self) is not pool and leaves(self)):
             return submit(self, fn, *args, **kwargs)
-        call: Any = context.get(key)
-        if call is not None and call.shares is None:
-            lend(call)
-        return submit(self, run, call, context, fn, *args, **kwargs)
+        return submit(self, run, lender_in(context), context, fn, *args, **kwargs)
 
     return lent
 
@@ -56,17 +54,14 @@ def _leaves_the_process(executor: Any) -> bool:
 
 def lending_run_sync(run_sync: Function, _: object, switch: Switch) -> Function:
     """`run_sync` of ``anyio.to_thread``."""
-    otel, find, lend, run = runtime, call_in, prepare, run_lent
+    otel, lender_in, run = runtime, prepared_lender_in, run_lent
 
     @like(run_sync)
     async def lent(func: Any, /, *args: Any, **kwargs: Any) -> Any:
         context = otel.get_current()
         if not context or not switch.is_on:
             return await run_sync(func, *args, **kwargs)
-        call = find(context)
-        if call is not None and call.shares is None:
-            lend(call)
-        return await run_sync(run, call, context, func, *args, **kwargs)
+        return await run_sync(run, lender_in(context), context, func, *args, **kwargs)
 
     return lent
 
@@ -94,10 +89,8 @@ def _lend_to_thread(thread: Thread, context: Context) -> Callable[[], None] | No
     """Let a thread that has not started run for the call of the Context; returns its new `run`."""
     if thread.ident is not None or _is_for_many(thread):
         return None
-    call = call_in(context)
-    if call is not None:
-        prepare(call)
-    run = partial(_run, thread, vars(thread).get("run"), partial(run_lent, call, context))
+    lent = partial(run_lent, prepared_lender_in(context), context)
+    run = partial(_run, thread, vars(thread).get("run"), lent)
     thread.run = run  # type: ignore[method-assign]
     return run
 
