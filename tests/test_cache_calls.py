@@ -209,27 +209,24 @@ class TestThreads:
         assert f(1) == [1]
         assert len(depth) == 3
 
-    def test_two_threads_that_wait_for_each_other(self, manager):
-        """Each computes a value that needs the other's: it is found out long before their patience ends."""
-        both, ran = threading.Barrier(2), []
-
-        def need(mine, other):
-            ran.append(mine)
-            if len(ran) <= 2:
-                both.wait(LIMIT)
-            return other(1) if ran.count(mine) == 1 else [mine]
+    @pytest.mark.parametrize("number", [2, 3, 5])
+    def test_threads_that_wait_for_each_other(self, manager, number, monkeypatch):
+        """Each computes a value that needs the next one's: it is found out at once."""
+        monkeypatch.setattr(flights, "_FIRST_LOOK", LIMIT)
+        together, ran = threading.Barrier(number), []
 
         @cached_function(cache_manager=manager)
-        def left(_):
-            return need("left", right)
+        def need(each):
+            ran.append(each)
+            if ran.count(each) > 1:
+                return [each]
+            together.wait(LIMIT)
+            return need((each + 1) % number)
 
-        @cached_function(cache_manager=manager)
-        def right(_):
-            return need("right", left)
-
-        with ThreadPoolExecutor(2) as pool:
-            running = [pool.submit(f, 1) for f in (left, right)]
-            assert {each.result(LIMIT)[0] for each in running} <= {"left", "right"}
+        with ThreadPoolExecutor(number) as pool:
+            running = [pool.submit(need, each) for each in range(number)]
+            assert {tuple(each.result(LIMIT)) for each in running} <= {(each,) for each in range(number)}
+        assert len(ran) <= 2 * number
 
     def test_waiting_is_bounded(self, manager, monkeypatch):
         """After a while one of those who wait computes, and the others wait for that."""
@@ -390,6 +387,28 @@ class TestTasks:
 
         assert self.run(lambda: f(1)) == [[1]]
         assert len(depth) == 3
+
+    @pytest.mark.parametrize("number", [2, 3, 5])
+    @pytest.mark.parametrize("disk", [False, True])
+    def test_tasks_that_wait_for_each_other(self, tmp_path, number, disk):
+        """Each computes a value that needs the next one's: it is found out at once."""
+        ran, together = [], asyncio.Event()
+
+        @cached_function(cache_manager=CacheManager(tmp_path, disk=disk))
+        async def need(each):
+            ran.append(each)
+            if ran.count(each) > 1:
+                return [each]
+            if len(ran) == number:
+                together.set()
+            await together.wait()
+            return (await asyncio.gather(need((each + 1) % number)))[0]
+
+        async def main():
+            return await asyncio.gather(*(need(each) for each in range(number)))
+
+        assert {tuple(each) for each in self.run(main)} <= {(each,) for each in range(number)}
+        assert len(ran) <= 2 * number
 
     def test_waiting_is_bounded(self, manager, monkeypatch):
         """After a while one of those who wait computes."""

@@ -73,11 +73,15 @@ def test_stats_as_a_table(capsys, folder):
     assert "next expires in" in shown
 
 
-def test_clear_one_cache(ask):
-    """The others stay."""
+def test_clear_one_cache(ask, capsys, folder):
+    """The others stay. A name that is none is an error, with the one that it resembles."""
     assert ask("clear", "--name", "parse") == ({"removed": 2}, 0)
     assert [each["name"] for each in ask("stats")[0]["caches"]] == ["answers"]
-    assert ask("clear", "--name", "nobody's") == ({"removed": 0}, 0)
+    for name, question in (("answer", "; did you mean 'answers'?"), ("parse", "")):
+        assert main(["cache", "clear", str(folder), "--name", name]) == 2
+        error = f"codoperf: {folder}: no cache '{name}' has entries in it{question}\n"
+        assert capsys.readouterr().err == error
+    assert ask("stats")[0]["caches"][0]["entries"] == 3
 
 
 def test_clear(ask):

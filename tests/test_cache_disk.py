@@ -117,6 +117,29 @@ class TestBounds:
         assert (disk.size(namespace), disk.size(two), disk.size()) == (5, 3, 8)
 
 
+CLEARING = """
+import resource, sys
+from codoperf_otel import CacheManager, cached_function
+from pathlib import Path
+
+folder, what, *more = sys.argv[1:]
+manager = CacheManager(Path(folder) / "cache")
+number = Path(folder) / "number"
+
+@cached_function(cache_manager=manager, version="1")
+def load(x):
+    number.write_text(str(int(number.read_text()) + 1 if number.exists() else 1))
+    return number.read_text()
+
+print(load(1))
+if more:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, 1))
+    if "off" in more:
+        manager.set("other", "value")
+    (load.cache_clear if what == "function" else manager.clear)()
+"""
+
+
 class TestRemoval:
     """Somebody empties the folder, or puts another file there, under a running process."""
 
@@ -142,6 +165,31 @@ class TestRemoval:
         (tmp_path / "cache" / KEY_FILE).unlink()
         assert get(make(), namespace, "k") == "absent"
         assert evicted == [("invalid", 1)]
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="needs resource.setrlimit")
+    @pytest.mark.parametrize("what", ["manager", "function"])
+    @pytest.mark.parametrize("is_off", [False, True])
+    def test_full_disk_can_be_cleared(self, tmp_path, what, is_off):
+        """No later process finds a value that was cleared, also where the tier had been turned off before."""
+        found = [
+            subprocess.run(
+                [sys.executable, "-P", "-c", CLEARING, str(tmp_path), what, *more],
+                check=True, capture_output=True, text=True,
+            ).stdout
+            for more in (["clear", *(["off"] if is_off else [])], [])
+        ]  # fmt: skip
+        assert found == ["1\n", "2\n"]
+
+    def test_what_cannot_be_cleared(self, make, namespace, tmp_path, caplog):
+        """A file that is not this user's alone to change is left alone, with a warning."""
+        disk = make()
+        put(disk, namespace, "k", 1)
+        (tmp_path / "cache").chmod(0o777)
+        make().clear()
+        assert (tmp_path / "cache" / FILE).exists()
+        assert (
+            caplog.records[-1].getMessage().startswith(f"cache {tmp_path / 'cache' / FILE} cannot be cleared")
+        )
 
     def test_full_disk_keeps_no_half_made_keys(self, make, namespace, tmp_path, monkeypatch, caplog):
         """A key that could not be written leaves no file, however often it is tried."""

@@ -320,6 +320,33 @@ def test_where_names_do_not_say_it_files_count(scope, code, reason):
     assert scope({**texts, "alone": "X = 2"}).scope == before.scope
 
 
+def test_a_constant_counts_as_one_object(program):
+    """However many functions read it."""
+    body = "".join(f"def f{n}(x): return LIMIT, f{n + 1}(x)\n" for n in range(150))
+    module = program({"app/main": f"LIMIT = 5\n{body}def f150(x): return x\ndef load(x): return f0(x)"})
+    found = explain(Function(module.load, "load"))
+    assert (found.reason, len(found.objects)) == (None, 153)
+
+
+OTHER_STATEMENTS = [
+    "from \\\n  deep import X",
+    "from app \\\n  import json; import deep",
+    "try: import deep\nexcept ValueError: pass",
+    "if 1:\n  import json, deep as d",
+    "if 1: from app import json; from deep import X",
+]
+
+
+@pytest.mark.parametrize("statement", OTHER_STATEMENTS)
+def test_statements_after_the_like_of_them(scope, statement):
+    """What an import reads is found, though another one in the package begins in the same way."""
+    like = "try: import json\nexcept ValueError: pass\nfrom app import json\nif 1: from app import json\n"
+    like += "from app \\\n  import json\nfrom \\\n  app import json\n"
+    texts = {**AROUND, "app/first": like, "app/other": f"{like}def f():\n  pass\n{statement}\n"}
+    found = scope({**texts, "app/main": "CACHE = {}\ndef load(x): return CACHE"})
+    assert found.packages == ("app", "deep")
+
+
 def test_values_of_mutable_globals_do_not_count(program):
     """What a program puts into a global while it runs has no part in the key."""
     module = program({**AROUND, "app/main": "CACHE = {}\ndef load(x): return CACHE"})

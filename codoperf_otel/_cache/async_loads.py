@@ -97,6 +97,11 @@ def _running_loop() -> Any:
 
 async def _over(flight: Flight) -> bool:
     """Let this task wait for the end of a flight, for a limited time. Whether it has ended."""
+    with flight.waited_for() as may_wait:
+        return may_wait and await _ended(flight)
+
+
+async def _ended(flight: Flight) -> bool:
     loop = _running_loop()
     future = loop.create_future()
     flight.when_over(lambda: _wake(loop, future))

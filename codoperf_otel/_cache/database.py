@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from codoperf_otel import _forks
 from codoperf_otel._cache import clocks
-from codoperf_otel._cache.folder import ASIDE, inode_of, move_aside, prepare, signing_key
+from codoperf_otel._cache.folder import ASIDE, inode_of, move_aside, prepare, remove, signing_key
 from codoperf_otel._cache.records import Signer
 from codoperf_otel._cache.sqlite import (
     ABANDONED,
@@ -97,6 +97,21 @@ class Database:
                     if self._has_ended:
                         self.close()
         return otherwise
+
+    def erase(self, query: str, *values: object) -> None:
+        """Delete what a query says; the whole file, where nothing can be written to it, as on a full disk."""
+        self.run(lambda db: db.execute(query, values), None)
+        if self._clock() < self._off_until:
+            with _inside_sqlite.lock:
+                self._remove()
+
+    def _remove(self) -> None:
+        self.close()
+        try:
+            remove(Path(self._path))
+        except OSError as error:
+            raise_interrupt(error)
+            log.warning("cache %s cannot be cleared: %s", self._path, error)
 
     def _connected(self, create: bool) -> sqlite3.Connection | None:
         now = self._clock()

@@ -1,28 +1,28 @@
-"""Threads that wait for each other: a computation for a thread, and that thread for the computation."""
+"""Threads that wait for each other: a computation for a thread, and that thread for the computation.
+
+Computations that wait for each other know it by their marks (see `flights`).
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from threading import current_thread, get_ident
+from threading import current_thread
 from types import FrameType
 from typing import Any
 
 _WAITING = frozenset({"threading", "concurrent.futures._base"})
-_COMPUTING = frozenset({"codoperf_otel._cache.flights"})
 _RUNNING = frozenset({"concurrent.futures.thread"})
 
 
 def waits_for_caller(thread: int) -> bool:
-    """Whether that thread waits for the calling one to end, or for a future or flight of the calling one.
+    """Whether that thread waits for the calling one to end, or for a future of the calling one.
 
-    Known are the `join` of threads, futures of a `ThreadPoolExecutor`, and flights, by their frames.
+    Known are the `join` of threads and futures of a `ThreadPoolExecutor`, by their frames.
     """
     runs = (getattr(work, "future", None) for work in _owners(sys._getframe(), _RUNNING))
     mine = [current_thread(), *(future for future in runs if future is not None)]
     frame = sys._current_frames().get(thread)
-    if any(getattr(flight, "thread", None) == get_ident() for flight in _owners(frame, _COMPUTING)):
-        return True
     return any(each is own for each in _owners(frame, _WAITING) for own in mine)
 
 

@@ -139,10 +139,9 @@ class Disk:
 
     def clear(self, namespace: Namespace | None = None) -> None:
         if namespace is None:
-            self._database.run(lambda db: db.execute("DELETE FROM entries"), None)
+            self._database.erase("DELETE FROM entries")
         elif namespace.origin is not None:
-            query = "DELETE FROM entries WHERE scope = ?"
-            self._database.run(lambda db: db.execute(query, (namespace.origin,)), None)
+            self._database.erase("DELETE FROM entries WHERE scope = ?", namespace.origin)
 
     def count(self, namespace: Namespace | None = None) -> int:
         return self._number(_COUNT, namespace)

@@ -6,7 +6,8 @@ flights out. Those who wait get the value all the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from threading import Lock, RLock, get_ident
 from time import monotonic
 from typing import Any
@@ -26,6 +27,26 @@ _LONGEST_LOOK = 1.0
 _KEY = create_key("codoperf-flights")
 
 
+class Mark:
+    """Stands for a flight: in the Context of what is part of it, and with those that wait for it."""
+
+    __slots__ = ("awaited",)
+
+    def __init__(self) -> None:
+        self.awaited: list[Mark] = []
+
+    def awaits(self, marks: tuple[Mark, ...]) -> bool:
+        """Whether this flight waits for one of those, be it through others."""
+        seen: set[Mark] = set()
+        left = [self]
+        while left:
+            each = left.pop()
+            if each not in seen:
+                seen.add(each)
+                left += each.awaited
+        return not seen.isdisjoint(marks)
+
+
 class Flight:
     """One computation of a value, and those who wait for it. No lock is shared between them."""
 
@@ -35,7 +56,7 @@ class Flight:
         self.thread = get_ident()
         self.is_over = False
         self.is_settled = False
-        self._mark = object()
+        self._mark = Mark()
         self._value: Any = None
         self._error: Exception | None = None
         self._wakers: list[Callable[[], object]] = []
@@ -74,8 +95,27 @@ class Flight:
         if self.is_over:
             self.end()
 
+    @contextmanager
+    def waited_for(self) -> Iterator[bool]:
+        """A block in which the caller waits; False, if this flight waits for one that the caller is part of.
+
+        Of those in a circle the last one finds it, as each is noted before it looks.
+        """
+        marks = _marks(runtime.get_current())
+        for mark in marks:
+            mark.awaited.append(self._mark)
+        try:
+            yield not self._mark.awaits(marks)
+        finally:
+            for mark in marks:
+                mark.awaited.remove(self._mark)
+
     def wait(self) -> bool:
         """Block this thread until the end. False: it may never come, or not before this thread goes on."""
+        with self.waited_for() as may_wait:
+            return may_wait and self._wait()
+
+    def _wait(self) -> bool:
         lock = Lock()
         lock.acquire()
         self.when_over(lock.release)
@@ -100,7 +140,7 @@ class Flight:
             del self  # else the error's traceback would hold its own flight
 
 
-def _marks(context: Context) -> tuple[object, ...]:
+def _marks(context: Context) -> tuple[Mark, ...]:
     return context.get(_KEY, ())  # type: ignore[return-value]
 
 

@@ -13,6 +13,7 @@ from codoperf_otel._telemetry.interrupts import raise_interrupt
 KEY_FILE = "signing.key"
 KEY_BYTES = 32
 ASIDE = ".corrupted"
+_SUFFIXES = ("-wal", "-shm", "")
 
 
 def prepare(path: Path) -> None:
@@ -86,9 +87,22 @@ def move_aside(path: Path, inode: int | None) -> None:
     with _alone(path.parent):
         if inode != inode_of(path):
             return
-        for suffix in ("-wal", "-shm", ""):
+        for suffix in _SUFFIXES:
             with contextlib.suppress(FileNotFoundError):
                 path.with_name(path.name + suffix).replace(path.with_name(path.name + ASIDE + suffix))
+
+
+def remove(path: Path) -> None:
+    """Remove a database of this user's: that takes no room on a disk that is full.
+
+    Raises:
+        OSError: it is another user's, or the folder does not allow it.
+    """
+    if path.exists():
+        prepare(path)
+        with _alone(path.parent):
+            for suffix in _SUFFIXES:
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

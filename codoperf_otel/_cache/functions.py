@@ -246,7 +246,8 @@ def _wrapper(cache: FunctionCache) -> Callable[..., Any]:
             key = make_key(args, kwargs)
         entry = get(key)
         if entry is not None and entry.expires > clock():
-            context = otel.get_current()
+            current = otel.get_current  # in two steps: Python 3.11 is slow to call what an attribute holds
+            context = current()
             agent = agent_of(context) if context else None
             append(entry if agent is None else (entry, agent))
             if length(log) >= most:
@@ -276,7 +277,8 @@ def _coroutine_wrapper(cache: FunctionCache) -> Callable[..., Any]:
             key = make_key(args, kwargs)
         entry = get(key)
         if entry is not None and entry.expires > clock():
-            context = otel.get_current()
+            current = otel.get_current  # in two steps: Python 3.11 is slow to call what an attribute holds
+            context = current()
             agent = agent_of(context) if context else None
             append(entry if agent is None else (entry, agent))
             if length(log) >= most:

@@ -112,6 +112,8 @@ class Keys:
         return self._part("what key= returned", self._chosen(*args, **kwargs))  # type: ignore[misc]
 
     def _of_method(self, args: Args, kwargs: Kwargs) -> Hashable:
+        if len(args) == 2 and type(args[1]) in PLAIN and not kwargs:
+            return identity(args[0]), args[1]
         if args:
             return identity(args[0]), self._of_call(args[1:], kwargs)
         rest = {name: value for name, value in kwargs.items() if name != "self"}

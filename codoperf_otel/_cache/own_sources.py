@@ -66,12 +66,13 @@ def _read(of: Home) -> tuple[str, set[str]]:
     """The digest of all files, and the names of the top-level modules that they import."""
     digest = hashlib.sha256()
     imported: set[bytes] = set()
+    known: set[bytes] = set()
     for relative, path in _files(of):
         content = _content(path)
         digest.update(b"%b\0%d\0" % (os.fsencode(relative), len(content)))
         digest.update(content)
         if path.endswith(_SOURCES):
-            imported.update(_imported(content))
+            imported.update(_imported(content, known))
     return digest.hexdigest(), {name.decode(errors="replace") for name in imported}
 
 
@@ -123,17 +124,28 @@ def _content(path: str) -> bytes:
     return content
 
 
-def _imported(source: bytes) -> Iterator[bytes]:
-    """The top-level names after ``from`` and ``import``; those of texts and comments do no harm."""
+def _imported(source: bytes, known: set[bytes]) -> Iterator[bytes]:
+    """The top-level names after ``from`` and ``import``; those of texts and comments do no harm.
+
+    What stands before an ``import`` is `known` once it was read: modules mostly import the same.
+    """
     before, *rest = source.split(b"import")
     for after in rest:
         if after[:1] in _BEHIND:
-            line = (
-                before[-_LONGEST_LINE:].replace(b"\\\r\n", b" ").replace(b"\\\n", b" ").rpartition(b"\n")[2]
-            )
-            stated = _FROM.search(line)
-            yield from filter(None, stated.groups()) if stated else _listed(after)
+            lines = before[-_LONGEST_LINE:]
+            line = lines[lines.rfind(b"\n") + 1 :]
+            if line not in known:
+                if _FROM.search(line):
+                    known.add(line)
+                yield from _stated(lines, after)
         before = after
+
+
+def _stated(lines: bytes, after: bytes) -> Iterator[bytes]:
+    """The top-level names in the statement that has an ``import`` between these."""
+    line = lines.replace(b"\\\r\n", b" ").replace(b"\\\n", b" ").rpartition(b"\n")[2]
+    module = _FROM.search(line)
+    yield from filter(None, module.groups()) if module else _listed(after)
 
 
 def _listed(after: bytes) -> Iterator[bytes]:

@@ -42,6 +42,7 @@ class Reach:
         self._homes: dict[str, Home] = {}
         self._count = 0
         self._numbers: dict[int, int] = {}
+        self._constants: dict[Hashable, str] = {}
         self._kept: list[Any] = []  # so that no later object gets the identity of one
         self._waiting: deque[Found] = deque()
         self._names: dict[str, None] = {}
@@ -67,15 +68,22 @@ class Reach:
     def refer(self, found: Found) -> Hashable:
         """What stands for an object where another refers to it: its number, or a constant's digest."""
         if is_immutable(found.value) and not found.is_root:
-            if found.is_global:
+            if found.is_global and found.name not in self.objects:
                 self._add(found)
-            return digest(encode(found.value))
+            return self._digest(encode(found.value))
         number = self._numbers.setdefault(id(found.value), len(self._kept))
         if number == len(self._kept):
             self._kept.append(found.value)
             self._add(found)
             (self._waiting.appendleft if found.is_brought else self._waiting.append)(found)
         return number
+
+    def _digest(self, constant: Hashable) -> str:
+        """Most constants are annotations, of which many are the same."""
+        known = self._constants.get(constant)
+        if known is None:
+            known = self._constants[constant] = digest(constant)
+        return known
 
     def _add(self, found: Found) -> None:
         self._count += 1

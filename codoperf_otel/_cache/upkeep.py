@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,16 +98,28 @@ def file_bytes(folder: Path) -> int:
 
 
 def clear(folder: Path, name: str | None = None) -> int:
-    """Remove all entries, or those of one cache; returns how many there were."""
+    """Remove all entries, or those of one cache; returns how many there were.
+
+    Raises:
+        NoCacheError: nothing can be removed, or there is no cache of that name.
+    """
     with opened(folder) as database:
         if name is None:
             return database.execute("DELETE FROM entries").rowcount
         scopes = [scope for (scope,) in database.execute("SELECT DISTINCT scope FROM entries")]
+        names = [_name_of(scope) for scope in scopes]
+        if name not in names:
+            raise NoCacheError(f"{folder}: no cache {name!r} has entries in it{_question(name, names)}")
         return sum(
             database.execute("DELETE FROM entries WHERE scope = ?", (scope,)).rowcount
-            for scope in scopes
-            if _name_of(scope) == name
+            for scope, of in zip(scopes, names, strict=True)
+            if of == name
         )
+
+
+def _question(name: str, names: list[str]) -> str:
+    nearest = get_close_matches(name, names, n=1)
+    return f"; did you mean {nearest[0]!r}?" if nearest else ""
 
 
 def verify(folder: Path) -> tuple[int, int]:
