@@ -190,6 +190,33 @@ def test_import_that_a_signal_handler_ends_leaves_nothing_behind(folder):
     assert "light" in {one["module"] for one in document("interrupted.py")["imports"]}
 
 
+CLOSING = """
+import os, signal
+os.closerange(3, 20)
+import light
+read = os.pread
+def expired(*_):
+    raise TimeoutError
+def interrupted(*_):
+    signal.raise_signal(signal.SIGALRM)
+os.pread = interrupted
+signal.signal(signal.SIGALRM, expired)
+try:
+    import heavy
+except TimeoutError:
+    print("expired")
+os.pread = read
+"""
+
+
+def test_reading_of_memory_that_fails_is_absent(folder):
+    """A descriptor that the program has closed costs the figure only; a time-out then is the program's."""
+    (folder / "closing.py").write_text(CLOSING)
+    shown = run("--json", "closing.py")
+    assert shown.stderr == "expired\n"
+    assert flat(json.loads(shown.stdout)["imports"])["light"]["memory_growth_bytes"] is None
+
+
 def test_imports_from_archives_and_threads_are_there(folder):
     """What another finder finds, and what a thread imports, is recorded."""
     with zipfile.ZipFile(folder / "archive.zip", "w") as archive:
@@ -211,7 +238,8 @@ def both_times(program: str) -> tuple[dict[str, int], dict[str, int]]:
     Path("changes").write_bytes(marshal.dumps({}))
     command = [sys.executable, "-P", "-X", "importtime", tracing.__file__, "record", "changes", program]
     shown = subprocess.run(command, capture_output=True, text=True, check=True)
-    imports = tree(marshal.loads(Path("record").read_bytes()))
+    recorded = marshal.loads(Path("record").read_bytes())
+    imports = [one for records in recorded for one in tree(records)]
     assert sum(package.self_ns for package in packages(imports)) == total_ns(imports)
     ours = {one.name: one.duration_ns for root in imports for one in root.with_inner()}
     return ours, {name: int(us) * 1000 for us, name in IMPORTTIME.findall(shown.stderr)}

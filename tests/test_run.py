@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -585,3 +588,58 @@ def test_forked_children_are_monitored(tmp_path):
     )
     assert execute([*RUN, "--file", "out", "shop.py"], tmp_path) == (0, "", "")
     assert spans(tmp_path / "out") == {"__main__.add": 2}
+
+
+def on_a_terminal(*arguments, cwd):
+    """What a command's stderr shows on a terminal."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}  # of forks
+    with subprocess.Popen(
+        [*RUN, *arguments], stdout=subprocess.DEVNULL, stderr=theirs, cwd=cwd, env=environment
+    ):
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # the other side is closed
+            while part := os.read(ours, 4096):
+                shown += part
+    os.close(ours)
+    return shown.decode().splitlines()
+
+
+START = re.compile(
+    r"codoperf: (\d\S*) s until the first line \((\d\S*) s of it Python and codoperf\);"
+    r" imports (\d+) ms, most of it shop (\d+) ms, tea (\d+\.?\d*) ms, (\w+) .*s"
+)
+
+
+def test_start_up_is_told_on_a_terminal(tmp_path):
+    """The last line says what the start cost, and of which imports; a forked child says nothing."""
+    slow = "import time\ntime.sleep({})\n"
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "__init__.py").write_text(slow.format(0.3))
+    (tmp_path / "shop" / "__main__.py").write_text("import os, tea, empty\nif os.fork():\n    os.wait()\n")
+    (tmp_path / "tea.py").write_text(slow.format(0.1))
+    (tmp_path / "empty.py").write_text("")
+    (line,) = on_a_terminal("--file", "telemetry", "-m", "shop", cwd=tmp_path)
+    first_line, own, imports, shop, tea = map(float, START.fullmatch(line).groups()[:5])
+    assert first_line >= own + 0.28  # of which the kernel's clock of process starts knows hundredths
+    assert shop >= 300
+    assert tea >= 100
+    assert imports >= shop + tea - 1
+
+
+def test_start_up_of_a_program_that_cannot_begin_is_not_told(tmp_path):
+    """Where there was no first line there is nothing to say."""
+    (line,) = on_a_terminal("--file", "telemetry", "-m", "no_such_module", cwd=tmp_path)
+    assert "No module named no_such_module" in line
+
+
+def test_finder_that_fails_is_shown_as_it_is(tmp_path):
+    """On a terminal, too, no frame of this package is in the traceback of an import hook's own error."""
+    finder = "class Finder:\n    def find_spec(self, *_):\n        1 / 0\n"
+    begin = f"import sys\n{finder}sys.meta_path.insert(0, Finder())\n"
+    (tmp_path / "failing.py").write_text(f"{begin}import colorsys\n")
+    lines = on_a_terminal("--file", "telemetry", "failing.py", cwd=tmp_path)
+    assert lines[-2] == "ZeroDivisionError: division by zero"
+    assert "codoperf_otel" not in "".join(lines)
+    assert sum("in _find_and_load\n" in f"{line}\n" for line in lines) == 1

@@ -30,59 +30,77 @@ FIELDS = (
 )
 PARENT, START, DURATION, CPU, MEMORY, ERROR = range(1, 7)
 Record = list[Any]
-"""One import: a value per field. The parent is the position of another record."""
+"""One import: a value per field. The parent is the position of another record in the same list."""
+
+_Module: type = type(sys)
+_dict_of = vars(_Module)["__dict__"].__get__
 
 _FROZEN = "<frozen importlib._bootstrap>"
 
 
-class Tracer:
-    """Records the imports of this process, from `start` to `stop`."""
+class _Running:
+    """What one thread has imported so far, below an import that no other led to."""
 
     def __init__(self) -> None:
         self.records: list[Record] = []
-        self._open: dict[int, list[int]] = {}
+        self.open: list[int] = []
+
+
+class Tracer:
+    """Records the imports of this process, from `start` to `stop`.
+
+    *ended* is called with an import that no other led to, and all that it led to, on the thread that did it.
+    *rss* reads the resident memory in bytes.
+    """
+
+    def __init__(self, ended: Callable[[list[Record]], object], rss: Callable[[], int | None]) -> None:
+        self._ended = ended
+        self._rss = rss
+        self._running: dict[int, _Running] = {}
         self._original: Callable[..., ModuleType] = _importing._find_and_load
-        self._page = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
-        try:
-            self._statm = os.open("/proc/self/statm", os.O_RDONLY)
-        except OSError:
-            self._statm = -1
+        self._ours: Callable[..., ModuleType] | None = None
 
     def start(self) -> None:
         """Record the imports to come."""
+        self._original = _importing._find_and_load
 
         def _find_and_load(name: str, import_: Any) -> ModuleType:
-            if name in sys.modules:
+            if name in sys.modules or self._ours is None:
                 return self._original(name, import_)
-            stack = self._open.setdefault(_thread.get_ident(), [])
-            record, depth = self._record(name, stack, sys._getframe(1)), len(stack)
+            running = self._running.setdefault(_thread.get_ident(), _Running())
+            record, depth = self._record(name, running.open, sys._getframe(1)), len(running.open)
             try:
-                self._begin(record, stack)
+                self._begin(record, running)
                 return self._original(name, import_)
             except BaseException as error:
                 record[ERROR] = _error_type(error)
                 raise
             finally:
-                del stack[depth:]
+                del running.open[depth:]
                 self._end(record)
+                if not depth:
+                    self._running.pop(_thread.get_ident(), None)
+                    self._ended(running.records)
 
         # by this name the interpreter takes the frame out of tracebacks, with its own
         _find_and_load.__code__ = _find_and_load.__code__.replace(co_filename=_FROZEN)
-        _importing._find_and_load = _find_and_load
+        self._ours = _importing._find_and_load = _find_and_load
 
     def stop(self) -> None:
-        """Record no more."""
-        _importing._find_and_load = self._original
+        """Record no more. What others have put around it since stays, and calls the interpreter's own."""
+        ours, self._ours = self._ours, None
+        if _importing._find_and_load is ours:
+            _importing._find_and_load = self._original
 
-    def _record(self, name: str, stack: list[int], frame: FrameType | None) -> Record:
-        parent = stack[-1] if stack else None
+    def _record(self, name: str, is_open: list[int], frame: FrameType | None) -> Record:
+        parent = is_open[-1] if is_open else None
         cpu_ns, resident, now_ns = time.thread_time_ns(), self._rss(), time.perf_counter_ns()
         return [name, parent, now_ns, 0, cpu_ns, resident, None, *_asked(frame), None]
 
-    def _begin(self, record: Record, stack: list[int]) -> None:
-        position = len(self.records)
-        self.records.append(record)
-        stack.append(position)
+    def _begin(self, record: Record, running: _Running) -> None:
+        position = len(running.records)
+        running.records.append(record)
+        running.open.append(position)
         record[START] = time.perf_counter_ns()
 
     def _end(self, record: Record) -> None:
@@ -91,13 +109,30 @@ class Tracer:
         before, after = record[MEMORY], self._rss()
         record[MEMORY] = None if before is None or after is None else after - before
 
-    def _rss(self) -> int | None:
-        if self._statm < 0:
-            return None
+
+def _rss_reader() -> Callable[[], int | None]:
+    """What reads the resident memory of this process, where the system tells it."""
+    try:
+        statm, page = os.open("/proc/self/statm", os.O_RDONLY), os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return lambda: None
+
+    def rss() -> int | None:
         try:
-            return int(os.pread(self._statm, 128, 0).split()[1]) * self._page
-        except (OSError, ValueError, IndexError):  # the program has closed it
+            fields = os.pread(statm, 128, 0).split()
+        except OSError as error:  # the program has closed it
+            _raise_interrupt(error)
             return None
+        return int(fields[1]) * page if len(fields) > 1 and fields[1].isdigit() else None
+
+    return rss
+
+
+def _raise_interrupt(error: OSError) -> None:
+    """Raise it again if it is a signal handler's: then a frame of that follows in its traceback."""
+    trace = error.__traceback__
+    if trace is None or trace.tb_next is not None:
+        raise error
 
 
 def _error_type(error: BaseException) -> str:
@@ -117,16 +152,15 @@ def _is_of_import_system(frame: FrameType) -> bool:
     return file.startswith("<frozen importlib") or frame.f_globals.get("__name__") == "importlib"
 
 
-def _complete(records: list[Record]) -> None:
+def complete(records: list[Record]) -> None:
     """Put the starts on the epoch's clock, and add the files."""
     epoch_ns = time.time_ns() - time.perf_counter_ns()
     for record in records:
         record[START] += epoch_ns
-        try:
-            file = vars(sys.modules[record[0]]).get("__file__")
-        except (KeyError, TypeError):  # failed, or something else stands in its place
-            continue
-        record[-1] = file if type(file) is str else None
+        module = sys.modules.get(record[0])
+        if issubclass(type(module), _Module):  # else it failed, or something else stands in its place
+            file = _dict_of(module).get("__file__")
+            record[-1] = file if type(file) is str else None
 
 
 def _change(changed: dict[str, CodeType]) -> None:
@@ -160,7 +194,8 @@ def main() -> None:
     main_module = type(sys)("__main__")
     vars(main_module)["__builtins__"] = __builtins__
     sys.modules["__main__"] = main_module
-    process, tracer = os.getpid(), Tracer()
+    ended: list[list[Record]] = []
+    process, tracer = os.getpid(), Tracer(ended.append, _rss_reader())
     if is_module:
         sys.path.insert(0, os.getcwd())  # noqa: PTH109
         import runpy  # as the interpreter does, too
@@ -173,9 +208,10 @@ def main() -> None:
     finally:
         tracer.stop()
         if os.getpid() == process:
-            _complete(tracer.records)
+            for records in ended:
+                complete(records)
             with open(target, "wb") as record:  # noqa: PTH123
-                marshal.dump(tracer.records, record)
+                marshal.dump(ended, record)
 
 
 if __name__ == "__main__":

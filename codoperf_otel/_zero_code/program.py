@@ -8,7 +8,7 @@ import os
 import pkgutil
 import runpy
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.machinery import SourceFileLoader
 from itertools import zip_longest
 from pathlib import Path
@@ -16,40 +16,43 @@ from types import CodeType, FrameType, ModuleType, TracebackType
 from typing import Any, cast
 
 _MARK = '__import__("codoperf_otel._zero_code", fromlist=("attend_main",)).attend_main()'
-_ROOMS = ("_calls", "_children", "_patching", "_workers", "_zero_code", "cli")
+_ROOMS = ("_calls", "_children", "_imports", "_patching", "_workers", "_zero_code", "cli")
 _MODULES = tuple(f"codoperf_otel.{room}" for room in _ROOMS)
 _FOLDERS = tuple(f"{Path(__file__).parent.parent / room}{os.sep}" for room in _ROOMS)
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
-def run_script(path: str) -> None:
-    """Run what ``python PATH`` runs: a file, or a folder or archive with a ``__main__`` in it."""
+def run_script(path: str, main_begins: Callable[[], object]) -> None:
+    """Run what ``python PATH`` runs: a file, or a folder or archive with a ``__main__`` in it.
+
+    *main_begins* is called just before the first line of that.
+    """
     file = Path(path).absolute()
     try:
         if pkgutil.get_importer(str(file)) is not None:
             sys.path.insert(0, str(file))
-            _run_module("__main__", alter_argv=False)
+            _run_module("__main__", main_begins, alter_argv=False)
             return
         if not sys.flags.safe_path:
             sys.path.insert(0, str(file.resolve().parent))
-        _run_file(file)
+        _run_file(file, main_begins)
     except BaseException as error:
         _show_as_is(error)
         raise
 
 
-def run_module(name: str) -> None:
+def run_module(name: str, main_begins: Callable[[], object]) -> None:
     """Run what ``python -m NAME`` runs."""
     if not sys.flags.safe_path:
         sys.path.insert(0, str(Path.cwd()))
     try:
-        _run_module(name, alter_argv=True)
+        _run_module(name, main_begins, alter_argv=True)
     except BaseException as error:
         _show_as_is(error)
         raise
 
 
-def _run_file(file: Path) -> None:
+def _run_file(file: Path, main_begins: Callable[[], object]) -> None:
     path = str(file)
     try:
         source = file.read_bytes()
@@ -59,10 +62,12 @@ def _run_file(file: Path) -> None:
         raise SystemExit(2) from None
     main = _new_main()
     vars(main).update(__file__=path, __cached__=None, __loader__=SourceFileLoader("__main__", path))
-    exec(compile_main(source, path), vars(main))  # noqa: S102  # that is what this command is for
+    code = compile_main(source, path)
+    main_begins()
+    exec(code, vars(main))  # noqa: S102  # that is what this command is for
 
 
-def _run_module(name: str, *, alter_argv: bool) -> None:
+def _run_module(name: str, main_begins: Callable[[], object], *, alter_argv: bool) -> None:
     """Let `runpy` do it all, but with code that calls `attend_main`."""
     details = runpy._get_module_details  # type: ignore[attr-defined]
 
@@ -70,7 +75,10 @@ def _run_module(name: str, *, alter_argv: bool) -> None:
         runpy._get_module_details = details  # type: ignore[attr-defined]
         found, spec, code = details(*args)
         source = _source(spec.loader, found)
-        return found, spec, code if source is None else compile_main(source, code.co_filename)
+        if source is not None:
+            code = compile_main(source, code.co_filename)
+        main_begins()
+        return found, spec, code
 
     _new_main()
     runpy._get_module_details = details_once  # type: ignore[attr-defined]

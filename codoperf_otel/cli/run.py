@@ -7,6 +7,7 @@ import atexit
 import logging
 import os
 import sys
+from contextlib import suppress
 
 from codoperf_otel import _zero_code, configure
 from codoperf_otel._calls.sites import calls_over_rate
@@ -17,9 +18,11 @@ from codoperf_otel._environment_variables import (
     option_or_variable,
     positive,
 )
+from codoperf_otel._imports.start_up import StartUp
 from codoperf_otel._zero_code import program
 from codoperf_otel._zero_code.patterns import Patterns, option_patterns
 from codoperf_otel.cli._errors import CommandError
+from codoperf_otel.cli._format import duration
 
 log = logging.getLogger("codoperf_otel.run")
 
@@ -73,11 +76,15 @@ def run(arguments: argparse.Namespace) -> int:
     except CommandError as error:
         sys.stderr.write(f"codoperf: {error}\n")
         return 2
+    start_up = StartUp()
+    if sys.stderr is not None and sys.stderr.isatty():  # else it is all the program's
+        start_up.begin()
+        atexit.register(_tell, start_up, os.getpid())
     if arguments.is_module:
         sys.argv[0] = "-m"
-        program.run_module(command[0])
+        program.run_module(command[0], start_up.main_begins)
     else:
-        program.run_script(command[0])
+        program.run_script(command[0], start_up.main_begins)
     return 0
 
 
@@ -136,6 +143,21 @@ def _monitor(arguments: argparse.Namespace, patterns: Patterns, rate: float, com
     _zero_code.start(used, rate)
     if _zero_code.is_running():
         atexit.register(_conclude, patterns, rate, os.getpid())
+
+
+def _tell(start_up: StartUp, process: int) -> None:
+    """Say what the start of the program has cost."""
+    start_up.end()
+    if os.getpid() != process or start_up.until_main_seconds is None:
+        return
+    first_line, own, imports = map(
+        duration, (start_up.until_main_seconds, start_up.before_seconds, start_up.imports_ns / 1e9)
+    )
+    most = ", ".join(f"{name} {duration(took / 1e9)}" for name, took in start_up.most_expensive(3))
+    of_them = f", most of it {most}" if most else ""
+    text = f"{first_line} until the first line ({own} of it Python and codoperf); imports {imports}{of_them}"
+    with suppress(OSError, ValueError):  # the program has closed it
+        sys.stderr.write(f"codoperf: {text}\n")
 
 
 def _conclude(patterns: Patterns, rate: float, process: int) -> None:

@@ -51,6 +51,7 @@ def configure(
     event_loop: float | None = None,
     other_spans: bool = True,
     asyncio: bool = False,
+    trace_imports: float | None = None,
 ) -> Handle:
     """Send spans and metrics, the readings of the process among them, over OTLP, to files, or both.
 
@@ -101,6 +102,8 @@ def configure(
         asyncio: follow asyncio's tasks, until shutdown, so that blocks and spans of other libraries in them
             have CPU time. It begins here for a loop that runs already, and for others with their first span.
             `new_event_loop` makes a loop whose main task is followed, too.
+        trace_imports: make a span of each import from now on that takes that many seconds or more, until
+            shutdown.
 
     Raises:
         ValueError: a setting or a variable is wrong; the message names it, its value and what is allowed.
@@ -121,6 +124,7 @@ def configure(
         event_loop,
         other_spans,
         asyncio,
+        trace_imports,
     )
     with _lock:
         if _under_way:  # a signal handler or a finalizer calls it in the midst of this thread's call

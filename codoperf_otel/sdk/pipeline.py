@@ -29,6 +29,7 @@ from codoperf_otel.sdk.signals.traces import Traces
 if TYPE_CHECKING:
     from codoperf_otel._calls.gc_pauses import GcPauses
     from codoperf_otel._calls.loop_lag import LoopWatches
+    from codoperf_otel._imports.watching import ImportWatch
     from codoperf_otel.sdk.signals.logs import Logs
 
 _LONGEST_PAUSE = 0.1
@@ -144,8 +145,8 @@ def _destinations(settings: Settings) -> dict[str, Destination]:
     return {label: Destination(label, hidden) for label, hidden in secrets.items()}
 
 
-def _optional_watches(settings: Settings) -> list[GcPauses | LoopWatches]:
-    watches: list[GcPauses | LoopWatches] = []
+def _optional_watches(settings: Settings) -> list[GcPauses | LoopWatches | ImportWatch]:
+    watches: list[GcPauses | LoopWatches | ImportWatch] = []
     if settings.gc_pauses:
         from codoperf_otel._calls.gc_pauses import pauses
 
@@ -154,6 +155,10 @@ def _optional_watches(settings: Settings) -> list[GcPauses | LoopWatches]:
         from codoperf_otel._calls.loop_lag import LoopWatches
 
         watches.append(LoopWatches(settings.event_loop))
+    if settings.trace_imports is not None:
+        from codoperf_otel._imports.watching import ImportWatch
+
+        watches.append(ImportWatch(settings.trace_imports))
     return watches
 
 

@@ -36,6 +36,7 @@ class Arguments(NamedTuple):
     event_loop: float | None = None
     other_spans: bool = True
     asyncio: bool = False
+    trace_imports: float | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Settings:
     event_loop: float | None
     other_spans: bool
     asyncio: bool
+    trace_imports: float | None
 
 
 def resolve(arguments: Arguments, environ: Mapping[str, str]) -> Settings:
@@ -70,6 +72,7 @@ def resolve(arguments: Arguments, environ: Mapping[str, str]) -> Settings:
         ("shutdown_timeout", arguments.shutdown_timeout),
         ("metric_export_interval", arguments.metric_export_interval),
         ("event_loop", arguments.event_loop),
+        ("trace_imports", arguments.trace_imports),
     ):
         if seconds is not None and not is_seconds(seconds):
             raise setting_error(name, seconds, "a number of seconds above 0")
@@ -92,6 +95,7 @@ def resolve(arguments: Arguments, environ: Mapping[str, str]) -> Settings:
         arguments.event_loop,
         arguments.other_spans,
         arguments.asyncio,
+        arguments.trace_imports,
     )
 
 
