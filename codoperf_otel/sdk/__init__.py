@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from threading import RLock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from codoperf_otel import _environment_variables as variables
 from codoperf_otel import _telemetry
@@ -51,6 +51,7 @@ def configure(
     event_loop: float | None = None,
     other_spans: bool = True,
     asyncio: bool = False,
+    durable: bool | Literal["strict"] | None = None,
 ) -> Handle:
     """Send spans and metrics, the readings of the process among them, over OTLP, to files, or both.
 
@@ -101,6 +102,9 @@ def configure(
         asyncio: follow asyncio's tasks, until shutdown, so that blocks and spans of other libraries in them
             have CPU time. It begins here for a loop that runs already, and for others with their first span.
             `new_event_loop` makes a loop whose main task is followed, too.
+        durable: keep on disk what goes to an endpoint until it is acknowledged; this process sends it, the
+            next one, or ``codoperf replay``. With ``"strict"`` a span is on disk before its end returns. If
+            this is left out, ``CODOPERF_OTEL_SPOOL_DIR`` decides; it names the folder.
 
     Raises:
         ValueError: a setting or a variable is wrong; the message names it, its value and what is allowed.
@@ -121,6 +125,7 @@ def configure(
         event_loop,
         other_spans,
         asyncio,
+        durable,
     )
     with _lock:
         if _under_way:  # a signal handler or a finalizer calls it in the midst of this thread's call
