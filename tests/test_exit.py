@@ -180,6 +180,37 @@ def test_refused_endpoint_is_one_line_and_ends_in_two_seconds(tmp_path, protocol
     assert span_count(tmp_path) == calls
 
 
+@pytest.mark.parametrize(
+    ("server", "speaks", "scheme", "advice"),
+    [
+        (serve_http, "grpc", "http", "this port speaks HTTP: set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"),
+        (serve_grpc, "http/protobuf", "http", "this port speaks gRPC: set OTEL_EXPORTER_OTLP_PROTOCOL=grpc"),
+        (serve_http, "grpc", "https", "this port does not speak TLS: the endpoint must begin with http://"),
+        (
+            serve_grpc,
+            "http/protobuf",
+            "https",
+            "this port does not speak TLS: the endpoint must begin with http://",
+        ),
+    ],
+)
+def test_a_port_of_another_protocol_is_one_line_that_says_what_to_set(server, speaks, scheme, advice):
+    """The port itself is asked what it speaks, as not every exporter says why it fails."""
+    port, stop = server(Receiver())
+    try:
+        ended = Ended(
+            "codoperf_otel.configure(endpoint=sys.argv[1]); work(); done()",
+            f"{scheme}://127.0.0.1:{port}",
+            OTEL_EXPORTER_OTLP_PROTOCOL=speaks,
+        )
+    finally:
+        stop()
+    lines = [line for line in ended.errors if "ssl_transport_security" not in line]  # gRPC's own
+    assert lines == [
+        f"Telemetry does not reach {scheme}://127.0.0.1:{port}: {advice} (more such errors are not logged)"
+    ]
+
+
 def test_two_refused_endpoints_are_two_lines(protocol, refused):
     """Each endpoint has its one line."""
     ended = Ended(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -306,3 +307,35 @@ def test_a_line_after_a_torn_write_stands_alone(tmp_path, monkeypatch):
     lines.append({"kept": 1})
     lines.close()
     assert (tmp_path / "traces.jsonl").read_text().splitlines() == ['{"los', '{"kept":1}']
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="an open file can be removed on POSIX only")
+@pytest.mark.parametrize(
+    "remove", [lambda path: shutil.rmtree(path.parent), lambda path: path.rename(f"{path}.1")]
+)
+def test_a_file_that_was_removed_or_moved_is_made_anew(tmp_path, remove):
+    """Nothing goes to a file that nobody finds, and the file is as private as the first."""
+    path = tmp_path / "out" / "traces.jsonl"
+    lines = Lines(path)
+    lines.append({"number": 0})
+    remove(path)
+    lines.append({"number": 1})
+    lines.close()
+    assert path.read_text() == '{"number":1}\n'
+    assert (stat.S_IMODE(path.parent.stat().st_mode), stat.S_IMODE(path.stat().st_mode)) == (0o700, 0o600)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="an open file can be removed on POSIX only")
+def test_a_folder_that_cannot_be_made_anew_fails_each_time(tmp_path):
+    """Each line is refused until there may be a folder again."""
+    path = tmp_path / "out" / "traces.jsonl"
+    lines = Lines(path)
+    shutil.rmtree(path.parent)
+    path.parent.write_text("in the way")
+    for _ in range(2):
+        with pytest.raises(OSError, match="out"):
+            lines.append({"number": 0})
+    path.parent.unlink()
+    lines.append({"number": 1})
+    lines.close()
+    assert path.read_text() == '{"number":1}\n'

@@ -1028,7 +1028,17 @@ def test_the_json_document_has_every_part(document):
     """The keys that scripts depend on."""
     found = document(spans_line(span(1)), points_line("m", point(1)))
     assert set(found) == {
-        *("source", "problems", "trees", "operations", "agents", "caches", "lazy_loads", "metrics"),
+        *(
+            "source",
+            "problems",
+            "trees",
+            "operations",
+            "agents",
+            "caches",
+            "lazy_loads",
+            "dropped",
+            "metrics",
+        ),
     }
     assert set(found["trees"][0]) == {"trace_id", "start_time", "wall_seconds", "spans"}
     assert found["trees"][0]["start_time"] == "2025-11-24T16:00:00+00:00"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 AGENT = "CODOPERF_OTEL_AGENT"
@@ -18,6 +19,9 @@ LEAN_SPANS = "CODOPERF_OTEL_LEAN_SPANS"
 MAX_SPANS_PER_SECOND = "CODOPERF_OTEL_MAX_SPANS_PER_SECOND"
 MIN_SPAN_DURATION = "CODOPERF_OTEL_MIN_SPAN_DURATION"
 MONITOR = "CODOPERF_OTEL_MONITOR"
+SPOOL_AGE = "CODOPERF_OTEL_SPOOL_AGE"
+SPOOL_DIR = "CODOPERF_OTEL_SPOOL_DIR"
+SPOOL_SIZE = "CODOPERF_OTEL_SPOOL_SIZE"
 
 _FLAGS = {"true": True, "false": False}
 _PATTERN = re.compile(r"[\w.*?!\[\]-]+")
@@ -127,6 +131,18 @@ def positive(name: str, value: object) -> float:
     return number
 
 
+def folder(name: str, value: object) -> Path:
+    """A setting as the path of a folder, which need not be there.
+
+    Raises:
+        ValueError: something else is there.
+    """
+    path = Path(str(value)).absolute()
+    if path.exists() and not path.is_dir():
+        raise setting_error(name, str(value), "the path of a folder, not of a file")
+    return path
+
+
 def setting_error(name: str, value: object, allowed: str) -> ValueError:
     """The error for a wrong setting or option.
 
@@ -168,4 +184,7 @@ _PARSERS: dict[str, Callable[[str, object], object]] = {
     MAX_SPANS_PER_SECOND: positive,
     MIN_SPAN_DURATION: positive,
     MONITOR: patterns,
+    SPOOL_AGE: positive,
+    SPOOL_DIR: folder,
+    SPOOL_SIZE: positive,
 }

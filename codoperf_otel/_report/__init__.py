@@ -2,6 +2,6 @@
 
 ``files`` reads them by means of ``otlp_json`` into the classes of ``model``. ``trees`` and ``folding``
 arrange the spans, ``processes`` counts the CPU time of child processes once; ``operations``, ``agents``,
-``caches``, ``lazy_loads`` and ``metrics`` sum up; ``document`` puts all of it into one JSON document.
-Nothing here needs more than the standard library.
+``caches``, ``lazy_loads``, ``drops`` and ``metrics`` sum up; ``document`` puts all of it into one JSON
+document. Nothing here needs more than the standard library.
 """

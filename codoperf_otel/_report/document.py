@@ -3,9 +3,9 @@
 ``source`` is the path as given. ``problems`` has ``file``, ``line`` and ``reason`` of what was skipped.
 ``trees`` has, longest first, ``trace_id``, ``start_time`` (ISO 8601, UTC), ``wall_seconds`` and ``spans``:
 all of them, parents before children, each with ``span_id``, ``parent_span_id``, ``depth`` and its figures.
-``operations``, ``agents``, ``caches``, ``lazy_loads`` and ``metrics`` have the fields of the classes
-`Operation`, `Agent`, `Cache`, `LazyLoad` and `Metric`. Units are in the keys; what was not measured is
-``null``.
+``operations``, ``agents``, ``caches``, ``lazy_loads``, ``dropped`` and ``metrics`` have the fields of the
+classes `Operation`, `Agent`, `Cache`, `LazyLoad`, `Drop` and `Metric`. Units are in the keys; what was not
+measured is ``null``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 from codoperf_otel._report.agents import agents
 from codoperf_otel._report.caches import caches
+from codoperf_otel._report.drops import drops
 from codoperf_otel._report.lazy_loads import lazy_loads
 from codoperf_otel._report.metrics import metrics
 from codoperf_otel._report.model import Telemetry
@@ -35,6 +36,7 @@ def document(telemetry: Telemetry) -> dict[str, Any]:
         "agents": [asdict(agent) for agent in agents(spans, points)],
         "caches": [asdict(cache) for cache in caches(points)],
         "lazy_loads": [asdict(load) for load in lazy_loads(spans)],
+        "dropped": [asdict(drop) for drop in drops(points)],
         "metrics": [asdict(metric) for metric in metrics(points)],
     }
     return {name: _finite(part) for name, part in found.items()}

@@ -118,6 +118,9 @@ INSTRUMENTS: dict[str, Instrument] = {
     names.EVENT_LOOP_LAG: Instrument(
         "histogram", "s", "Time after which asyncio's loops run what is ready", PAUSE_BOUNDS
     ),
+    names.TELEMETRY_DROPPED: Instrument(
+        "counter", "{item}", "Spans, metric points and log records that were not delivered"
+    ),
     names.SYSTEM_CPU_UTILIZATION: Instrument("gauge", "1", "Share of the CPUs' time by mode"),
     names.SYSTEM_MEMORY_USAGE: Instrument("updowncounter", "By", "Memory of the machine by state"),
     names.SYSTEM_MEMORY_UTILIZATION: Instrument("gauge", "1", "Share of the machine's memory by state"),

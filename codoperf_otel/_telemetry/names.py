@@ -105,6 +105,8 @@ CACHE_NAME = "codoperf.cache.name"
 CACHE_RESULT = "codoperf.cache.result"
 CACHE_TIER = "codoperf.cache.tier"
 CACHE_EVICTION_REASON = "codoperf.cache.eviction.reason"
+SIGNAL = "codoperf.signal"
+DROP_REASON = "codoperf.drop.reason"
 
 # values of codoperf.outcome
 ABANDONED = "abandoned"
@@ -121,6 +123,13 @@ REDIS = "redis"
 SIZE = "size"
 EXPIRED = "expired"
 INVALID = "invalid"
+
+# values of codoperf.drop.reason
+QUEUE_FULL = "queue_full"
+EXPORT_FAILED = "export_failed"
+REJECTED = "rejected"
+SPOOL_FULL = "spool_full"
+SPOOL_EXPIRED = "spool_expired"
 
 # values of codoperf.process.memory.peak_source and codoperf.child_process.memory.peak_source
 KERNEL: Final = "kernel"
@@ -176,6 +185,7 @@ CACHE_SAVED_TIME = "codoperf.cache.saved.time"
 LAZY_LOAD_DURATION = "codoperf.lazy_load.duration"
 EVENT_LOOP_LAG = "codoperf.event_loop.lag"
 GC_PAUSE_DURATION = "codoperf.gc.pause.duration"
+TELEMETRY_DROPPED = "codoperf.telemetry.dropped"
 PROCESS_CPU_TIME = "process.cpu.time"
 PROCESS_CPU_UTILIZATION = "process.cpu.utilization"
 PROCESS_UPTIME = "process.uptime"

@@ -20,7 +20,7 @@ from codoperf_otel.cli._errors import CommandError
 
 __all__ = ["main"]
 
-COMMANDS = ("cache", "demo", "doctor", "imports", "mcp", "run", "view")
+COMMANDS = ("cache", "demo", "doctor", "imports", "mcp", "replay", "run", "view")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from codoperf_otel._report.agents import agents
 from codoperf_otel._report.caches import caches
+from codoperf_otel._report.drops import drops
 from codoperf_otel._report.folding import fold
 from codoperf_otel._report.lazy_loads import lazy_loads
 from codoperf_otel._report.metrics import metrics
@@ -38,6 +39,9 @@ def render(telemetry: Telemetry, target: Console) -> None:
     """Write the report on *telemetry* to the console *target*."""
     found = traces(telemetry.spans)
     _header(telemetry, found, target)
+    for drop in drops(telemetry.points):
+        text = f"Not delivered everywhere: {drop.items:,} of {drop.signal} ({drop.reason.replace('_', ' ')})"
+        show(target, Text(_format.clean(text), "yellow"), wrap=True)
     shown = [_show_trace(trace, target) for trace in found[:TRACES]]
     if len(found) > TRACES:
         show(target, Text(f"… and {_format.plural(len(found) - TRACES, 'shorter trace')}", "dim italic"))

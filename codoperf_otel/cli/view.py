@@ -24,7 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="show traces and metrics that were written to files",
         description="Traces as trees, top operations by self CPU and memory, agents, caches, lazy loads.",
         epilog="With --json: one document with source, problems, trees, operations, agents, caches,"
-        " lazy_loads and metrics. Units are in the keys; what was not measured is null.",
+        " lazy_loads, dropped and metrics. Units are in the keys; what was not measured is null.",
     )
     parser.add_argument(
         "path",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from threading import RLock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from codoperf_otel import _environment_variables as variables
 from codoperf_otel import _telemetry
@@ -52,6 +52,7 @@ def configure(
     other_spans: bool = True,
     asyncio: bool = False,
     trace_imports: float | None = None,
+    durable: bool | Literal["strict"] | None = None,
 ) -> Handle:
     """Send spans and metrics, the readings of the process among them, over OTLP, to files, or both.
 
@@ -104,6 +105,9 @@ def configure(
             `new_event_loop` makes a loop whose main task is followed, too.
         trace_imports: make a span of each import from now on that takes that many seconds or more, until
             shutdown.
+        durable: keep on disk what goes to an endpoint until it is acknowledged; this process sends it, the
+            next one, or ``codoperf replay``. With ``"strict"`` a span is on disk before its end returns. If
+            this is left out, ``CODOPERF_OTEL_SPOOL_DIR`` decides; it names the folder.
 
     Raises:
         ValueError: a setting or a variable is wrong; the message names it, its value and what is allowed.
@@ -125,6 +129,7 @@ def configure(
         other_spans,
         asyncio,
         trace_imports,
+        durable,
     )
     with _lock:
         if _under_way:  # a signal handler or a finalizer calls it in the midst of this thread's call

@@ -11,6 +11,10 @@ from urllib.parse import quote
 
 from codoperf_otel._calls.short_repr import cut
 from codoperf_otel._once import Once
+from codoperf_otel._telemetry import names
+from codoperf_otel.sdk import losses, wrong_protocol
+from codoperf_otel.sdk.losses import Tally
+from codoperf_otel.sdk.outputs import Otlp, Signal
 
 log = logging.getLogger("codoperf_otel.export")
 
@@ -20,13 +24,15 @@ _LONGEST_REASON = 300
 class Destination:
     """A place that telemetry goes to, and how it fares. No locks: a fork may happen at any time."""
 
-    def __init__(self, label: str, secrets: Collection[str] = ()) -> None:
-        """`secrets` are texts that no message may show."""
+    def __init__(self, label: str, secrets: Collection[str] = (), output: Otlp | None = None) -> None:
+        """`secrets` are texts that no message may show; `output` is asked what it speaks, if it fails."""
         self.label = label
+        self._output = output
         self._secrets = sorted({*secrets, *map(quote, secrets)}, key=len, reverse=True)
         self.failing = False
         self.failures = 0
         self._tally = itertools.count(1)
+        self.lost_items = Tally()
         self._is_first_trouble = Once()
 
     @contextmanager
@@ -42,20 +48,32 @@ class Destination:
         """An attempt failed; the exporter may try again."""
         self.failing = True
         if self._is_first_trouble():
-            for secret in self._secrets:
-                reason = reason.replace(secret, "***")
-            shown = cut(" ".join(reason.split()), _LONGEST_REASON)
+            reason = (self._output and wrong_protocol.advice(self._output, reason)) or reason
             log.warning(
-                "Telemetry does not reach %s: %s (more such errors are not logged)", self.label, shown
+                "Telemetry does not reach %s: %s (more such errors are not logged)",
+                self.label,
+                self.shown(reason),
             )
+
+    def shown(self, reason: str) -> str:
+        """A reason on one line, not too long, and without what no message may show."""
+        for secret in self._secrets:
+            reason = reason.replace(secret, "***")
+        return cut(" ".join(reason.split()), _LONGEST_REASON)
 
     def sent(self) -> None:
         """An export went well."""
         self.failing = False
 
-    def lost(self) -> None:
+    def refused(self, signal: Signal, items: int) -> None:
         """An export was given up."""
         self.failures = next(self._tally)
+        self.lost(signal, names.EXPORT_FAILED, items)
+
+    def lost(self, signal: Signal, reason: str, items: int = 1) -> None:
+        """So many spans, points or records do not arrive here."""
+        self.lost_items.add(items)
+        losses.count(signal, reason, items)
 
 
 class _Thread(threading.local):

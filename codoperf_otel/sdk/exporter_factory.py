@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, TypeVar
 
-from codoperf_otel._environment_variables import setting_error
-from codoperf_otel.sdk.errors import watch_loggers
-from codoperf_otel.sdk.outputs import Console, File, Otlp, Output
+from codoperf_otel._environment_variables import SPOOL_DIR, setting_error
+from codoperf_otel.sdk.errors import Destination, watch_loggers
+from codoperf_otel.sdk.outputs import Console, File, Otlp, Output, Spool
 from codoperf_otel.sdk.settings import INSTALL
 
 _COMPRESSIONS = {
@@ -22,14 +22,17 @@ Exporter = TypeVar("Exporter")
 
 def exporter_factory(
     output: Output,
+    destination: Destination,
     *,
     otlp: Mapping[str, str],
     file: Callable[..., Exporter],
     console: Callable[[], Exporter],
+    spooled: str,
 ) -> Callable[[], Exporter]:
     """What makes the exporter of an output.
 
-    `otlp` names the signal's OTLP exporter for each protocol, `file` takes a path.
+    `otlp` names the signal's OTLP exporter for each protocol, and `spooled` that of the spool; `file` takes a
+    path.
 
     Raises:
         ImportError: the output needs a package that is not installed.
@@ -39,6 +42,8 @@ def exporter_factory(
             return lambda: _open_file(output, file)
         case Console():
             return console
+        case Otlp(spool=Spool() as spool):
+            return _spool_factory(output, spool, destination, spooled)
         case Otlp():
             return _otlp_factory(output, otlp[output.protocol])
 
@@ -61,6 +66,21 @@ def _otlp_factory(output: Otlp, reference: str) -> Callable[[], Any]:
         made = exporter(endpoint=output.url, compression=compression)
         watch_loggers(made)
         return made
+
+    return make
+
+
+def _spool_factory(output: Otlp, spool: Spool, destination: Destination, reference: str) -> Callable[[], Any]:
+    exporter = _imported(reference, output)
+    outlet = _imported("codoperf_otel.sdk.spool.outlet:Outlet", output)
+
+    def make() -> Any:
+        try:
+            return exporter(outlet(output, spool, destination))
+        except OSError as error:
+            folder = str(spool.folder.parent)
+            allowed = f"a folder that can be written ({error.strerror or error})"
+            raise setting_error(SPOOL_DIR, folder, allowed) from error
 
     return make
 

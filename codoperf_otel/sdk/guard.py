@@ -9,11 +9,15 @@ from typing import Generic, Protocol, TypeVar
 
 from codoperf_otel._once import Once
 from codoperf_otel.sdk.errors import Destination
-from codoperf_otel.sdk.outputs import Output
+from codoperf_otel.sdk.outputs import Otlp, Output
 
 
 class Closable(Protocol):
     """An exporter of any signal."""
+
+    def force_flush(self, timeout_millis: int = ..., /) -> bool:
+        """Send what it holds back, if anything."""
+        ...
 
     def shutdown(self) -> object:
         """End it."""
@@ -32,6 +36,7 @@ class Guard(Generic[Exporter]):
         self._make: Callable[[], Exporter] = make
         self._busy = Lock()
         self._paused: list[None] = []
+        self._is_spooled = isinstance(output, Otlp) and output.spool is not None
         self._pid = 0
         self._is_first_close = Once()
 
@@ -46,8 +51,8 @@ class Guard(Generic[Exporter]):
         """True while it exports."""
         return self._busy.locked()
 
-    def send(self, export: Callable[[Exporter], Result], failure: Result) -> Result:
-        """Let the exporter export; the destination learns what goes wrong."""
+    def send(self, export: Callable[[Exporter], Result], failure: Result, items: int) -> Result:
+        """Let the exporter export so many items; the destination learns what goes wrong."""
         with self._busy, self.destination.sending():
             try:
                 if self._pid != os.getpid():
@@ -56,8 +61,17 @@ class Guard(Generic[Exporter]):
             except Exception as error:
                 self.destination.trouble(f"{type(error).__name__}: {error}")
                 result = failure
-        self.destination.lost() if result is failure else self.destination.sent()
+        if result is failure:
+            self.destination.refused(self.output.signal, items)
+        elif not self._is_spooled:
+            self.destination.sent()
         return result
+
+    def flush(self, seconds: float) -> bool:
+        """Send what is in the spool. Other exporters hold nothing back."""
+        if not self._is_spooled or self._pid != os.getpid():
+            return True
+        return self._exporter.force_flush(int(seconds * 1000))
 
     def close(self) -> None:
         """Shut the exporter down, once; this also ends its retries, and over gRPC the call it is in."""

@@ -49,6 +49,10 @@ class Guarded(Protocol):
         """True while it exports."""
         ...
 
+    def flush(self, seconds: float) -> bool:
+        """Send what it holds back, if anything."""
+        ...
+
     def close(self) -> None:
         """End the exporter and its retries."""
 
@@ -74,6 +78,7 @@ class Handle:
         self._parts = parts
         self._guards = guards
         self._waiting = _SideBySide([part.shutdown for part in parts]) if _ENDS_WITHOUT_NEW_THREADS else None
+        self._known_losses = self._losses()
 
     @property
     def is_running(self) -> bool:
@@ -85,17 +90,24 @@ class Handle:
         """How many exports each endpoint has not taken, by its address."""
         return {guard.destination.label: guard.destination.failures for guard in self._guards}
 
-    def force_flush(self, timeout: float = 10.0) -> bool:
-        """Send what there is now; True if all of it arrived within `timeout` seconds.
+    def _losses(self) -> int:
+        return sum(destination.lost_items.total for destination in {g.destination for g in self._guards})
 
-        Once it is shut down there is nothing left to send, and this is True.
+    def force_flush(self, timeout: float = 10.0) -> bool:
+        """Send what there is now; True if all of it arrived within `timeout` seconds, and nothing was lost.
+
+        It is False, too, for what was dropped since the last call. Once it is shut down there is nothing left
+        to send, and this is True.
         """
         if not self.is_running:
             return True
-        before = self.failures
         work = _SideBySide([partial(part.force_flush, int(timeout * 1000)) for part in self._parts])
         work.go()
-        return work.wait(timeout) and not work.failed and self.failures == before
+        deadline = time.monotonic() + timeout
+        done = work.wait(timeout) and not work.failed
+        done = all(guard.flush(max(0.0, deadline - time.monotonic())) for guard in self._guards) and done
+        before, self._known_losses = self._known_losses, self._losses()
+        return done and before == self._known_losses
 
     def shutdown(self) -> None:
         """Send what there is and end. Only the first call does anything.

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 import time
 from pathlib import Path
 from threading import Lock
 
 from codoperf_otel.sdk.otlp_json.common import Json
-
-# not through a symbolic link, not waiting for the reader of a FIFO; on Windows, lines end as they are written
-_FLAGS = sum(getattr(os, name, 0) for name in ("O_BINARY", "O_NOFOLLOW", "O_NONBLOCK"))
+from codoperf_otel.sdk.private_files import opened
 
 _STILL = 0.05  # seconds without another byte: no process is in the midst of the line
 
@@ -22,26 +19,41 @@ _encoder = json.JSONEncoder(separators=(",", ":"))
 class Lines:
     """A file that processes share: each line is appended by one write.
 
-    What a killed writer or a full disk has left of a line stays a line of its own.
+    What a killed writer or a full disk has left of a line stays a line of its own. A file that was removed or
+    moved away, perhaps with its folder, is made anew.
 
     Raises:
         OSError: the file cannot be opened, or the disk has no room for the line.
     """
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = _opened(path)
+        self._path = path
         self._lock = Lock()
+        self._open()
+
+    def _open(self) -> None:
+        self._descriptor = opened(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         self._is_torn = self._ends_torn()
 
     def append(self, document: Json) -> None:
         line = _encoder.encode(document).encode() + b"\n"
         with self._lock:
+            if self._is_gone():
+                os.close(self._descriptor)
+                self._descriptor = -1
+                self._open()
             if self._is_torn:
                 line = b"\n" + line
             written = os.write(self._descriptor, line)
             self._is_torn = written < len(line) and (self._is_torn or written > 0)
             if written < len(line):
                 raise OSError("no room left for a whole line")
+
+    def _is_gone(self) -> bool:
+        try:
+            return not os.path.samestat(os.fstat(self._descriptor), self._path.lstat())
+        except FileNotFoundError:
+            return True
 
     def _ends_torn(self) -> bool:
         """Whether the last line has no end, and nobody is writing it."""
@@ -62,30 +74,3 @@ class Lines:
             if self._descriptor >= 0:
                 os.close(self._descriptor)
                 self._descriptor = -1  # the number may be another file's by now
-
-
-def _opened(path: Path) -> int:
-    """A descriptor of a file that is this user's alone, in a folder that is no other user's."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if path.is_symlink():
-        raise PermissionError(f"{path} is a symbolic link")
-    if hasattr(os, "geteuid") and path.parent.stat().st_uid not in (os.geteuid(), 0):
-        raise PermissionError(f"{path.parent} belongs to another user")
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | _FLAGS, 0o600)
-    try:
-        _take(path, descriptor)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _take(path: Path, descriptor: int) -> None:
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode):
-        raise PermissionError(f"{path} is not a regular file")
-    if hasattr(os, "geteuid"):
-        if found.st_uid != os.geteuid():
-            raise PermissionError(f"{path} belongs to another user")
-        if found.st_mode & 0o077:
-            os.fchmod(descriptor, 0o600)

@@ -36,6 +36,16 @@ class Console:
 
 
 @dataclass(frozen=True)
+class Spool:
+    """Where what is to be sent is kept until it is acknowledged: at most so much, and for so long."""
+
+    folder: Path
+    most_bytes: float
+    most_seconds: float
+    is_strict: bool
+
+
+@dataclass(frozen=True)
 class Otlp:
     """One signal, sent over OTLP; `from_argument` where ``endpoint`` is given and no variable decides.
 
@@ -49,6 +59,7 @@ class Otlp:
     label: str
     from_argument: bool
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    spool: Spool | None = None
 
 
 Output = File | Console | Otlp

@@ -14,7 +14,9 @@ from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, Resource
 
 from codoperf_otel import _children, _telemetry
 from codoperf_otel._readings import reporting
+from codoperf_otel._telemetry import names
 from codoperf_otel._workers import threads
+from codoperf_otel.sdk import losses
 from codoperf_otel.sdk.errors import Destination
 from codoperf_otel.sdk.guard import Guard
 from codoperf_otel.sdk.handle import Handle, Part
@@ -70,6 +72,7 @@ class Pipeline:
         meter_provider = self._metrics.global_provider.provider
         if self._metrics.global_provider.is_ours:
             _telemetry.begin_counters_anew()
+        _telemetry.observe(names.TELEMETRY_DROPPED, losses.observations)
         reporting.start(self._traces.global_provider.provider, meter_provider, system=settings.system)
         for watch in watches:
             watch.start()
@@ -109,6 +112,7 @@ class Pipeline:
             guard.inherit()
         if not self.handle.is_running:
             return
+        losses.begin_anew()
         self.handle.set_parts(self._kept_parts, self._kept_guards)
         try:
             resource = self._own_resource()
@@ -140,9 +144,12 @@ class Pipeline:
 def _destinations(settings: Settings) -> dict[str, Destination]:
     """One for each place, which may be that of several signals, each with its own headers."""
     secrets: dict[str, list[str]] = {}
+    endpoints: dict[str, Otlp] = {}
     for output in settings.outputs:
         secrets.setdefault(output.label, []).extend(output.secrets)
-    return {label: Destination(label, hidden) for label, hidden in secrets.items()}
+        if isinstance(output, Otlp):
+            endpoints.setdefault(output.label, output)
+    return {label: Destination(label, hidden, endpoints.get(label)) for label, hidden in secrets.items()}
 
 
 def _optional_watches(settings: Settings) -> list[GcPauses | LoopWatches | ImportWatch]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from codoperf_otel._environment_variables import setting_error
 from codoperf_otel._readings.sampler import is_seconds
 from codoperf_otel.sdk.endpoints import otlp
-from codoperf_otel.sdk.outputs import Console, File, Output, Signal
+from codoperf_otel.sdk.outputs import Console, File, Otlp, Output, Signal, Spool
+from codoperf_otel.sdk.spool_setting import for_endpoint, spool_setting
 from codoperf_otel.sdk.standard_variables import Variables, check_numbers
 
 INSTALL = "pip install 'codoperf-otel[otlp]'"
@@ -37,6 +38,7 @@ class Arguments(NamedTuple):
     other_spans: bool = True
     asyncio: bool = False
     trace_imports: float | None = None
+    durable: bool | Literal["strict"] | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,10 @@ def resolve(arguments: Arguments, environ: Mapping[str, str]) -> Settings:
     if arguments.service_name is not None and not _is_text(arguments.service_name):
         raise setting_error("service_name", arguments.service_name, "a text that is not empty")
     signals: tuple[Signal, ...] = ("traces", "metrics", "logs") if arguments.logs else ("traces", "metrics")
-    outputs = [output for signal in signals for output in _outputs(signal, arguments, variables)]
+    spool = spool_setting(arguments.durable)
+    outputs = [output for signal in signals for output in _outputs(signal, arguments, variables, spool)]
+    if arguments.durable and not any(isinstance(output, Otlp) for output in outputs):
+        raise setting_error("durable", arguments.durable, "left out where nothing is sent over OTLP")
     return Settings(
         arguments.service_name,
         tuple(sorted(outputs, key=lambda output: not isinstance(output, File))),
@@ -104,11 +109,17 @@ def is_disabled(environ: Mapping[str, str]) -> bool:
     return environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
 
 
-def _outputs(signal: Signal, arguments: Arguments, variables: Variables) -> Iterator[Output]:
+def _outputs(
+    signal: Signal, arguments: Arguments, variables: Variables, spool: Spool | None
+) -> Iterator[Output]:
     if arguments.file is not None:
         yield File(signal, _folder(arguments.file) / f"{signal}.jsonl")
     for exporter in _exporters(signal, arguments, variables):
-        yield Console(signal) if exporter == "console" else otlp(signal, arguments.endpoint, variables)
+        if exporter == "console":
+            yield Console(signal)
+        else:
+            output = otlp(signal, arguments.endpoint, variables)
+            yield replace(output, spool=spool and for_endpoint(spool, output))
 
 
 def _exporters(signal: Signal, arguments: Arguments, variables: Variables) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -17,7 +18,9 @@ _NUMBERS = (
     "OTEL_METRIC_EXPORT_INTERVAL",
     "OTEL_METRIC_EXPORT_TIMEOUT",
 )
-_BATCHES = ("OTEL_BSP", "OTEL_BLRP")
+BATCHES: dict[Signal, str] = {"traces": "OTEL_BSP", "logs": "OTEL_BLRP"}
+"""How the variables of the batch processors begin."""
+
 _WHOLE_NUMBERS = ("EXPORT_TIMEOUT", "MAX_EXPORT_BATCH_SIZE", "MAX_QUEUE_SIZE", "SCHEDULE_DELAY")
 _QUEUE_SIZE, _BATCH_SIZE = 2048, 512  # OpenTelemetry's defaults
 
@@ -59,6 +62,12 @@ def otlp_names(signal: Signal, what: str) -> tuple[str, str]:
     return f"OTEL_EXPORTER_OTLP_{signal.upper()}_{what}", f"OTEL_EXPORTER_OTLP_{what}"
 
 
+def queue_size(signal: Signal) -> int:
+    """How many spans or log records may wait for an exporter."""
+    setting = Variables(os.environ).get(f"{BATCHES[signal]}_MAX_QUEUE_SIZE")
+    return int(setting.value) if setting else _QUEUE_SIZE
+
+
 def check_numbers(variables: Variables) -> None:
     """Check what the SDK would refuse with an error of its own, or would leave for a default.
 
@@ -67,7 +76,7 @@ def check_numbers(variables: Variables) -> None:
     """
     for name in _NUMBERS:
         _check_number(variables.get(name))
-    for batch in _BATCHES:
+    for batch in BATCHES.values():
         for what in _WHOLE_NUMBERS:
             _check_whole_number(variables.get(f"{batch}_{what}"))
         _check_sizes(variables, f"{batch}_MAX_QUEUE_SIZE", f"{batch}_MAX_EXPORT_BATCH_SIZE")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from opentelemetry._logs import get_logger_provider, set_logger_provider
-from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor, ReadableLogRecord
+from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
 from opentelemetry.sdk._logs.export import (
     BatchLogRecordProcessor,
     ConsoleLogRecordExporter,
@@ -25,6 +25,7 @@ from codoperf_otel.sdk.otlp_json.logs import encode_logs
 from codoperf_otel.sdk.outputs import Output
 from codoperf_otel.sdk.own_resource import with_resource
 from codoperf_otel.sdk.providers import GlobalProvider
+from codoperf_otel.sdk.queues import Queue
 from codoperf_otel.sdk.sendable import sendable_logs
 from codoperf_otel.sdk.settings import Settings
 
@@ -32,6 +33,7 @@ _OTLP = {
     "grpc": "opentelemetry.exporter.otlp.proto.grpc._log_exporter:OTLPLogExporter",
     "http/protobuf": "opentelemetry.exporter.otlp.proto.http._log_exporter:OTLPLogExporter",
 }
+_SPOOLED = "codoperf_otel.sdk.spool.log_exporter:SpoolLogExporter"
 
 
 class Logs:
@@ -43,18 +45,20 @@ class Logs:
             _exporter(output, destinations[output.label]) for output in self.global_provider.outputs(settings)
         ]
         self.guards = [exporter.guard for exporter in self._exporters]
+        self._queues = [Queue(guard.output, guard.destination) for guard in self.guards]
 
     def start(self, resource: Resource) -> Sequence[Part]:
         """Send records from now on; returns what has to be flushed and shut down."""
-        parts = self.global_provider.add(
-            [BatchLogRecordProcessor(exporter) for exporter in self._exporters], resource
-        )
+        processors = list(map(QueuedLogs, self._exporters, self._queues))
+        parts = self.global_provider.add(processors, resource)
         bridge = LogBridge(self.global_provider.provider)
         bridge.start()
         return (bridge, *parts)
 
     def adopt(self, resource: Resource) -> None:
         """In a forked child: send under this resource, unless someone else's provider decides it."""
+        for queue in self._queues:
+            queue.begin_anew()
         if not self.global_provider.is_foreign:
             for exporter in self._exporters:
                 exporter.resource = resource
@@ -77,6 +81,33 @@ class GlobalLoggerProvider(GlobalProvider):
         for processor in processors:
             self.provider.add_log_record_processor(processor)
         return [self.provider] if self.is_free else processors
+
+
+class QueuedLogs(BatchLogRecordProcessor):
+    """The SDK's batch processor behind a queue that loses nothing unnoticed."""
+
+    def __init__(self, exporter: GuardedLogExporter, queue: Queue) -> None:
+        self.__queue = queue
+        exporter.taken = queue.take
+        super().__init__(exporter, max_queue_size=queue.inner_size)
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        """Hand a record on."""
+        if self.__queue.has_room():
+            super().on_emit(log_record)
+            self.__queue.hand_over()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Export what there is."""
+        with self.__queue.flushing():
+            return super().force_flush(timeout_millis)
+
+    def shutdown(self) -> None:
+        """Export what there is and end."""
+        try:
+            super().shutdown()  # type: ignore[no-untyped-call]
+        finally:
+            self.__queue.end()
 
 
 class FileLogExporter(LogRecordExporter):
@@ -105,14 +136,16 @@ class GuardedLogExporter(LogRecordExporter):
     def __init__(self, guard: Guard[LogRecordExporter]) -> None:
         self.guard = guard
         self.resource: Resource | None = None
+        self.taken: Callable[[int], object] = int
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
         """Hand the records on."""
+        self.taken(len(batch))
 
         def export(exporter: LogRecordExporter) -> LogRecordExportResult:
             return exporter.export(with_resource(sendable_logs(batch), self.resource))
 
-        return self.guard.send(export, LogRecordExportResult.FAILURE)
+        return self.guard.send(export, LogRecordExportResult.FAILURE, len(batch))
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:  # noqa: ARG002
         """Nothing is held back."""
@@ -124,5 +157,12 @@ class GuardedLogExporter(LogRecordExporter):
 
 
 def _exporter(output: Output, destination: Destination) -> GuardedLogExporter:
-    factory = exporter_factory(output, otlp=_OTLP, file=FileLogExporter, console=ConsoleLogRecordExporter)
+    factory = exporter_factory(
+        output,
+        destination,
+        otlp=_OTLP,
+        file=FileLogExporter,
+        console=ConsoleLogRecordExporter,
+        spooled=_SPOOLED,
+    )
     return GuardedLogExporter(Guard(output, destination, factory))

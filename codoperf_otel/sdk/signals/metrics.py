@@ -31,6 +31,7 @@ from codoperf_otel.sdk.lean.exporter import LeanMetricExporter, LeanMetricReader
 from codoperf_otel.sdk.lean.provider import LeanMeterProvider
 from codoperf_otel.sdk.lean.starts import StartRule
 from codoperf_otel.sdk.lines import Lines
+from codoperf_otel.sdk.losses import points_of
 from codoperf_otel.sdk.otlp_json.metrics import encode_metrics
 from codoperf_otel.sdk.outputs import Output
 from codoperf_otel.sdk.providers import GlobalProvider
@@ -41,6 +42,7 @@ _OTLP = {
     "grpc": "opentelemetry.exporter.otlp.proto.grpc.metric_exporter:OTLPMetricExporter",
     "http/protobuf": "opentelemetry.exporter.otlp.proto.http.metric_exporter:OTLPMetricExporter",
 }
+_SPOOLED = "codoperf_otel.sdk.spool.exporters:SpoolMetricExporter"
 _DELTA: dict[str, tuple[type, ...]] = {
     "cumulative": (),
     "delta": (Counter, ObservableCounter, Histogram),
@@ -95,9 +97,17 @@ class Metrics:
         return [self._make_exporter(output) for output in self._outputs]
 
     def _make_exporter(self, output: Output) -> GuardedMetricExporter:
-        factory = exporter_factory(output, otlp=_OTLP, file=FileMetricExporter, console=ConsoleMetricExporter)
+        destination = self._destinations[output.label]
+        factory = exporter_factory(
+            output,
+            destination,
+            otlp=_OTLP,
+            file=FileMetricExporter,
+            console=ConsoleMetricExporter,
+            spooled=_SPOOLED,
+        )
         return GuardedMetricExporter(
-            Guard(output, self._destinations[output.label], factory),
+            Guard(output, destination, factory),
             self._temporality,
             {Histogram: ExponentialBucketHistogramAggregation()} if self._is_exponential else {},
         )
@@ -198,7 +208,7 @@ class GuardedMetricExporter(MetricExporter):
         def export(exporter: MetricExporter) -> MetricExportResult:
             return exporter.export(sendable_metrics(metrics_data), timeout_millis, **kwargs)
 
-        return self.guard.send(export, MetricExportResult.FAILURE)
+        return self.guard.send(export, MetricExportResult.FAILURE, points_of(metrics_data))
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:  # noqa: ARG002
         """Nothing is held back."""

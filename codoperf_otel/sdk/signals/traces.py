@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from opentelemetry.sdk.resources import Resource
@@ -10,6 +10,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import (
     BatchSpanProcessor,
     ConsoleSpanExporter,
+    SimpleSpanProcessor,
     SpanExporter,
     SpanExportResult,
 )
@@ -21,9 +22,10 @@ from codoperf_otel.sdk.guard import Guard
 from codoperf_otel.sdk.handle import Part
 from codoperf_otel.sdk.lines import Lines
 from codoperf_otel.sdk.otlp_json.spans import encode_spans
-from codoperf_otel.sdk.outputs import Output
+from codoperf_otel.sdk.outputs import Otlp, Output
 from codoperf_otel.sdk.own_resource import with_resource
 from codoperf_otel.sdk.providers import GlobalProvider
+from codoperf_otel.sdk.queues import Queue
 from codoperf_otel.sdk.sendable import sendable_spans
 from codoperf_otel.sdk.settings import Settings
 from codoperf_otel.sdk.span_processor import ResourceSpanProcessor
@@ -32,6 +34,7 @@ _OTLP = {
     "grpc": "opentelemetry.exporter.otlp.proto.grpc.trace_exporter:OTLPSpanExporter",
     "http/protobuf": "opentelemetry.exporter.otlp.proto.http.trace_exporter:OTLPSpanExporter",
 }
+_SPOOLED = "codoperf_otel.sdk.spool.exporters:SpoolSpanExporter"
 
 
 class Traces:
@@ -44,15 +47,20 @@ class Traces:
             for output in self.global_provider.outputs(settings)
         ]
         self.guards = [exporter.guard for exporter in self._exporters]
+        self._queues = [
+            Queue(exporter.guard.output, exporter.guard.destination) for exporter in self._exporters
+        ]
         self._processors = list(_watching(settings))
 
     def start(self, resource: Resource) -> Sequence[Part]:
         """Send spans from now on; returns what has to be flushed and shut down."""
-        self._processors += [BatchSpanProcessor(exporter) for exporter in self._exporters]
+        self._processors += map(_processor, self._exporters, self._queues)
         return self.global_provider.add(self._processors, resource)
 
     def adopt(self, resource: Resource) -> None:
         """In a forked child: send under this resource, unless someone else's provider decides it."""
+        for queue in self._queues:
+            queue.begin_anew()
         if not self.global_provider.is_foreign:
             for exporter in self._exporters:
                 exporter.resource = resource
@@ -79,6 +87,33 @@ class GlobalTracerProvider(GlobalProvider):
         return [self.provider] if self.is_free else processors
 
 
+class QueuedSpans(BatchSpanProcessor):
+    """The SDK's batch processor behind a queue that loses nothing unnoticed."""
+
+    def __init__(self, exporter: GuardedSpanExporter, queue: Queue) -> None:
+        self.__queue = queue
+        exporter.taken = queue.take
+        super().__init__(exporter, queue.inner_size)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Hand a sampled span on."""
+        if span.context and span.context.trace_flags.sampled and self.__queue.has_room():
+            super().on_end(span)
+            self.__queue.hand_over()
+
+    def force_flush(self, timeout_millis: int | None = None) -> bool:
+        """Export what there is."""
+        with self.__queue.flushing():
+            return super().force_flush(timeout_millis)
+
+    def shutdown(self) -> None:
+        """Export what there is and end."""
+        try:
+            super().shutdown()  # type: ignore[no-untyped-call]
+        finally:
+            self.__queue.end()
+
+
 class FileSpanExporter(SpanExporter):
     """Appends spans to the file at `path`, which it makes with mode 0600 in a folder of mode 0700."""
 
@@ -101,18 +136,26 @@ class GuardedSpanExporter(SpanExporter):
     def __init__(self, guard: Guard[SpanExporter]) -> None:
         self.guard = guard
         self.resource: Resource | None = None
+        self.taken: Callable[[int], object] = int
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Hand the spans on."""
+        self.taken(len(spans))
 
         def export(exporter: SpanExporter) -> SpanExportResult:
             return exporter.export(with_resource(sendable_spans(spans), self.resource))
 
-        return self.guard.send(export, SpanExportResult.FAILURE)
+        return self.guard.send(export, SpanExportResult.FAILURE, len(spans))
 
     def shutdown(self) -> None:
         """Close the guard."""
         self.guard.close()
+
+
+def _processor(exporter: GuardedSpanExporter, queue: Queue) -> SpanProcessor:
+    output = exporter.guard.output
+    is_strict = isinstance(output, Otlp) and output.spool is not None and output.spool.is_strict
+    return SimpleSpanProcessor(exporter) if is_strict else QueuedSpans(exporter, queue)
 
 
 def _watching(settings: Settings) -> Iterator[SpanProcessor]:
@@ -127,5 +170,7 @@ def _watching(settings: Settings) -> Iterator[SpanProcessor]:
 
 def guarded_span_exporter(output: Output, destination: Destination) -> GuardedSpanExporter:
     """The exporter of an output, whose guard is to be opened first."""
-    factory = exporter_factory(output, otlp=_OTLP, file=FileSpanExporter, console=ConsoleSpanExporter)
+    factory = exporter_factory(
+        output, destination, otlp=_OTLP, file=FileSpanExporter, console=ConsoleSpanExporter, spooled=_SPOOLED
+    )
     return GuardedSpanExporter(Guard(output, destination, factory))
