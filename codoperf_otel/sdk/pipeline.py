@@ -47,8 +47,10 @@ class Pipeline:
         self._kept: tuple[Traces | Logs, ...] = (self._traces, *_optional_signals(settings, destinations))
         if self._traces.global_provider.is_foreign or self._metrics.global_provider.is_foreign:
             log.info("A global provider is set already: what endpoint= and file= ask for is added to it")
-        self._kept_guards: list[Guard[Any]] = [guard for signal in self._kept for guard in signal.guards]
-        self._guards = [*self._kept_guards, *self._metrics.guards]
+        self._guards: list[Guard[Any]] = [
+            *(guard for signal in self._kept for guard in signal.guards),
+            *self._metrics.guards,
+        ]
         for guard in self._guards:
             guard.open()
         standing = getattr(self._traces.global_provider.provider, "resource", None)
@@ -108,14 +110,15 @@ class Pipeline:
             guard.inherit()
         if not self.handle.is_running:
             return
-        self.handle.set_parts(self._kept_parts, self._kept_guards)
+        parts = [*self._kept_parts, *self._metrics.inherited()]
         try:
             resource = self._own_resource()
             for signal in self._kept:
                 signal.adopt(resource)
-            self._renew_metrics(resource)
+            parts += self._renew_metrics(resource)
         except Exception:
             log.warning("This process cannot report metrics of its own", exc_info=True)
+        self.handle.set_parts(parts, self._guards)
         flush_at_process_end(self.handle)
 
     def _own_resource(self) -> Resource:
@@ -123,17 +126,16 @@ class Pipeline:
         standing = getattr(self._traces.global_provider.provider, "resource", self._resource)
         return child_resource(standing, parent_id)
 
-    def _renew_metrics(self, resource: Resource) -> None:
+    def _renew_metrics(self, resource: Resource) -> list[Part]:
         """Measure anew. Other libraries' metrics go on from the parent's counts, by the global provider."""
         if _telemetry.active().instruments is not self._instruments:
-            return
+            return []
         provider = self._metrics.renew(resource)
         if provider is None:
-            return
+            return []
         self._hold(_telemetry.bind(self._traces.global_provider.provider, provider), provider)
-        guards = self._metrics.guards
-        self.handle.set_parts((*self._kept_parts, provider), (*self._kept_guards, *guards))
-        self._guards += guards
+        self._guards += self._metrics.guards
+        return [provider]
 
 
 def _destinations(settings: Settings) -> dict[str, Destination]:
