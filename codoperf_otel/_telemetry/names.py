@@ -85,6 +85,7 @@ CACHE_EVICTION_REASON = "codoperf.cache.eviction.reason"
 
 # values of codoperf.outcome
 ABANDONED = "abandoned"
+INTERRUPTED = "interrupted"
 CANCELLED = "cancelled"
 
 # values of codoperf.cache.result, codoperf.cache.tier and codoperf.cache.eviction.reason

@@ -51,6 +51,7 @@ def configure(
     event_loop: float | None = None,
     other_spans: bool = True,
     asyncio: bool = False,
+    signals: bool = True,
 ) -> Handle:
     """Send spans and metrics, the readings of the process among them, over OTLP, to files, or both.
 
@@ -72,7 +73,8 @@ def configure(
     the calling thread and what it starts, spans are children of the starter's, and its agent is in force.
 
     The end of the program sends what is left; so does that of a forked or `multiprocessing` child, which
-    reports its own counts. ``os._exit`` and signals that kill send nothing.
+    reports its own counts. What still runs then has a span with the outcome ``interrupted``. ``os._exit``,
+    SIGTERM and SIGHUP are such ends too, as `signals` says.
 
     ::
 
@@ -101,6 +103,9 @@ def configure(
         asyncio: follow asyncio's tasks, until shutdown, so that blocks and spans of other libraries in them
             have CPU time. It begins here for a loop that runs already, and for others with their first span.
             `new_event_loop` makes a loop whose main task is followed, too.
+        signals: send what is left, within 1.5 seconds, at ends that run no ``atexit`` handler, until
+            shutdown: ``os._exit``, the ends of uvicorn and of Celery's workers, and SIGTERM and SIGHUP where
+            nothing handles them. These two can be handled only where this is called in the main thread.
 
     Raises:
         ValueError: a setting or a variable is wrong; the message names it, its value and what is allowed.
@@ -121,6 +126,7 @@ def configure(
         event_loop,
         other_spans,
         asyncio,
+        signals,
     )
     with _lock:
         if _under_way:  # a signal handler or a finalizer calls it in the midst of this thread's call

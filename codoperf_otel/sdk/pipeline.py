@@ -15,6 +15,7 @@ from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, Resource
 from codoperf_otel import _children, _telemetry
 from codoperf_otel._readings import reporting
 from codoperf_otel._workers import threads
+from codoperf_otel.sdk import ends
 from codoperf_otel.sdk.errors import Destination
 from codoperf_otel.sdk.guard import Guard
 from codoperf_otel.sdk.handle import Handle, Part
@@ -67,6 +68,7 @@ class Pipeline:
             (*self._kept_parts, *metric_parts),
             tuple(self._guards),
             _start_replacing(settings),
+            (ends.leave,) if settings.signals else (),
         )
         meter_provider = self._metrics.global_provider.provider
         if self._metrics.global_provider.is_ours:
@@ -75,17 +77,19 @@ class Pipeline:
         for watch in watches:
             watch.start()
         self._hold(_telemetry.active(), meter_provider)
-        self._attend()
+        self._attend(signals=settings.signals)
 
     def _hold(self, binding: _telemetry.Binding, provider: MeterProvider) -> None:
         self._instruments = binding.instruments
         if isinstance(provider, LeanMeterProvider):
             provider.keep_durations(self._instruments)
 
-    def _attend(self) -> None:
+    def _attend(self, *, signals: bool) -> None:
         """Be there at forks and at the end."""
-        atexit.register(self.handle.shutdown)
+        atexit.register(self.handle.end_with_process)
         flush_at_process_end(self.handle)
+        if signals:
+            ends.attend(self.handle)
         if hasattr(os, "register_at_fork"):
             # registered after the SDK's own, which renew the span processors' queues and threads
             os.register_at_fork(

@@ -36,6 +36,7 @@ class Arguments(NamedTuple):
     event_loop: float | None = None
     other_spans: bool = True
     asyncio: bool = False
+    signals: bool = True
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Settings:
     event_loop: float | None
     other_spans: bool
     asyncio: bool
+    signals: bool
 
 
 def resolve(arguments: Arguments, environ: Mapping[str, str]) -> Settings:
@@ -92,6 +94,7 @@ def resolve(arguments: Arguments, environ: Mapping[str, str]) -> Settings:
         arguments.event_loop,
         arguments.other_spans,
         arguments.asyncio,
+        arguments.signals,
     )
 
 
