@@ -369,12 +369,6 @@ def test_keyboard_interrupt_flushes(tmp_path):
     assert span_count(tmp_path) == 1
 
 
-def test_terminate_ends_as_ever(tmp_path):
-    """SIGTERM kills a program that does not handle it, as it does without telemetry."""
-    assert interrupted(tmp_path, signal.SIGTERM) == -signal.SIGTERM
-    assert span_count(tmp_path) == 0
-
-
 def test_no_thread_but_the_sdks(tmp_path):
     """Where the interpreter can start threads at its end, none of ours waits for it."""
     ended = Ended(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from threading import RLock
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry.metrics import Observation
 
@@ -255,6 +255,13 @@ _tables = {family.name_attribute: _Table(family) for family in (FUNCTION, OPERAT
 def cell(family: Family, name: str, agent: str | None, duration_attributes: Attributes | None = None) -> Cell:
     """The cell of a name and an agent; its duration has the same attributes unless others are given."""
     return _tables[family.name_attribute].cell(name, agent, duration_attributes)
+
+
+def calls_in_flight() -> Iterator[Any]:
+    """The calls that run now."""
+    for table in _tables.values():
+        for each in table.all():
+            yield from each.active.copy()
 
 
 def child_process_times() -> Iterator[Observation]:

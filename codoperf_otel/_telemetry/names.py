@@ -110,6 +110,7 @@ DROP_REASON = "codoperf.drop.reason"
 
 # values of codoperf.outcome
 ABANDONED = "abandoned"
+INTERRUPTED = "interrupted"
 CANCELLED = "cancelled"
 
 # values of codoperf.cache.result, codoperf.cache.tier and codoperf.cache.eviction.reason

@@ -53,6 +53,7 @@ def configure(
     asyncio: bool = False,
     trace_imports: float | None = None,
     durable: bool | Literal["strict"] | None = None,
+    signals: bool = True,
 ) -> Handle:
     """Send spans and metrics, the readings of the process among them, over OTLP, to files, or both.
 
@@ -74,7 +75,8 @@ def configure(
     the calling thread and what it starts, spans are children of the starter's, and its agent is in force.
 
     The end of the program sends what is left; so does that of a forked or `multiprocessing` child, which
-    reports its own counts. ``os._exit`` and signals that kill send nothing.
+    reports its own counts. What still runs then has a span with the outcome ``interrupted``. ``os._exit``,
+    SIGTERM and SIGHUP are such ends too, as `signals` says.
 
     ::
 
@@ -108,6 +110,9 @@ def configure(
         durable: keep on disk what goes to an endpoint until it is acknowledged; this process sends it, the
             next one, or ``codoperf replay``. With ``"strict"`` a span is on disk before its end returns. If
             this is left out, ``CODOPERF_OTEL_SPOOL_DIR`` decides; it names the folder.
+        signals: send what is left, within 1.5 seconds, at ends that run no ``atexit`` handler, until
+            shutdown: ``os._exit``, the ends of uvicorn and of Celery's workers, and SIGTERM and SIGHUP where
+            nothing handles them. These two can be handled only where this is called in the main thread.
 
     Raises:
         ValueError: a setting or a variable is wrong; the message names it, its value and what is allowed.
@@ -130,6 +135,7 @@ def configure(
         asyncio,
         trace_imports,
         durable,
+        signals,
     )
     with _lock:
         if _under_way:  # a signal handler or a finalizer calls it in the midst of this thread's call

@@ -11,6 +11,7 @@ from functools import partial
 from types import TracebackType
 from typing import Protocol
 
+from codoperf_otel._calls.interrupted import end_open_spans
 from codoperf_otel._once import Once
 from codoperf_otel.sdk.errors import Destination
 
@@ -66,11 +67,14 @@ class Handle:
         parts: Sequence[Part] = (),
         guards: Sequence[Guarded] = (),
         endings: Sequence[Callable[[], object]] = (),
+        afterwards: Sequence[Callable[[], object]] = (),
     ) -> None:
-        """`endings` are done first at the shutdown, and take no time."""
+        """`endings` are done first at the shutdown, `afterwards` last; both take no time."""
         self._timeout = timeout
         self._endings = endings
+        self._afterwards = afterwards
         self._is_first_shutdown = Once()
+        self._work: _SideBySide | None = None
         self.set_parts(parts, guards)
 
     def set_parts(self, parts: Sequence[Part], guards: Sequence[Guarded]) -> None:
@@ -101,7 +105,7 @@ class Handle:
         """
         if not self.is_running:
             return True
-        work = _SideBySide([partial(part.force_flush, int(timeout * 1000)) for part in self._parts])
+        work = self._flushing(timeout)
         work.go()
         deadline = time.monotonic() + timeout
         done = work.wait(timeout) and not work.failed
@@ -114,21 +118,51 @@ class Handle:
 
         It takes ``shutdown_timeout`` seconds at most, and one second where an endpoint is not to be reached.
         """
-        if not self._is_first_shutdown():
-            return
+        if self._is_first_shutdown():
+            self._end(self._shutting_down(), self._timeout)
+
+    def end_with_process(self) -> None:
+        """Shut down at the end of the process, which interrupts the calls that still run."""
+        if self._is_first_shutdown():
+            end_open_spans()
+            self._end(self._shutting_down(), self._timeout)
+
+    def end_within(self, seconds: float) -> None:
+        """The same where the process ends at once: no other thread is relied on to come to its end.
+
+        A shutdown that is under way is waited for.
+        """
+        if self._is_first_shutdown():
+            end_open_spans()
+            self._end(self._flushing(seconds), min(seconds, self._timeout))
+        elif self._work is not None:
+            self._work.wait(seconds)
+
+    def _shutting_down(self) -> _SideBySide:
+        return self._waiting or _SideBySide([part.shutdown for part in self._parts])
+
+    def _flushing(self, seconds: float) -> _SideBySide:
+        return _SideBySide([partial(part.force_flush, int(seconds * 1000)) for part in self._parts])
+
+    def _end(self, work: _SideBySide, seconds: float) -> None:
+        self._work = work
         for end in self._endings:
             end()
-        work = self._waiting or _SideBySide([part.shutdown for part in self._parts])
+        self._wait(work, seconds)
+        for end in self._afterwards:
+            end()
+
+    def _wait(self, work: _SideBySide, seconds: float) -> None:
         began = time.monotonic()
         work.go()
-        while not work.wait(_POLL) and (elapsed := time.monotonic() - began) < self._timeout:
+        while not work.wait(_POLL) and (elapsed := time.monotonic() - began) < seconds:
             for guard in self._guards:
                 if elapsed >= GRACE and guard.destination.failing:
                     guard.close()
         for guard in self._guards:
             if guard.is_busy:
                 guard.destination.trouble(
-                    f"no answer within the {self._timeout:g} s that the program's end may take"
+                    f"no answer within the {seconds:g} s that the program's end may take"
                 )
             guard.close()
         work.wait(_CLEAN_UP)

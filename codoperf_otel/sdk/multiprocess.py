@@ -23,4 +23,4 @@ def flush_at_process_end(handle: Handle) -> None:
 def _add_finalizer(handle: Handle) -> None:
     from multiprocessing.util import Finalize
 
-    Finalize(None, handle.shutdown, exitpriority=_LAST)
+    Finalize(None, handle.end_with_process, exitpriority=_LAST)

@@ -17,6 +17,7 @@ from codoperf_otel._readings import reporting
 from codoperf_otel._telemetry import names
 from codoperf_otel._workers import threads
 from codoperf_otel.sdk import losses
+from codoperf_otel.sdk import ends
 from codoperf_otel.sdk.errors import Destination
 from codoperf_otel.sdk.guard import Guard
 from codoperf_otel.sdk.handle import Handle, Part
@@ -50,8 +51,10 @@ class Pipeline:
         self._kept: tuple[Traces | Logs, ...] = (self._traces, *_optional_signals(settings, destinations))
         if self._traces.global_provider.is_foreign or self._metrics.global_provider.is_foreign:
             log.info("A global provider is set already: what endpoint= and file= ask for is added to it")
-        self._kept_guards: list[Guard[Any]] = [guard for signal in self._kept for guard in signal.guards]
-        self._guards = [*self._kept_guards, *self._metrics.guards]
+        self._guards: list[Guard[Any]] = [
+            *(guard for signal in self._kept for guard in signal.guards),
+            *self._metrics.guards,
+        ]
         for guard in self._guards:
             guard.open()
         standing = getattr(self._traces.global_provider.provider, "resource", None)
@@ -68,6 +71,7 @@ class Pipeline:
             (*self._kept_parts, *metric_parts),
             tuple(self._guards),
             _start_replacing(settings),
+            (ends.leave,) if settings.signals else (),
         )
         meter_provider = self._metrics.global_provider.provider
         if self._metrics.global_provider.is_ours:
@@ -77,17 +81,19 @@ class Pipeline:
         for watch in watches:
             watch.start()
         self._hold(_telemetry.active(), meter_provider)
-        self._attend()
+        self._attend(signals=settings.signals)
 
     def _hold(self, binding: _telemetry.Binding, provider: MeterProvider) -> None:
         self._instruments = binding.instruments
         if isinstance(provider, LeanMeterProvider):
             provider.keep_durations(self._instruments)
 
-    def _attend(self) -> None:
+    def _attend(self, *, signals: bool) -> None:
         """Be there at forks and at the end."""
-        atexit.register(self.handle.shutdown)
+        atexit.register(self.handle.end_with_process)
         flush_at_process_end(self.handle)
+        if signals:
+            ends.attend(self.handle)
         if hasattr(os, "register_at_fork"):
             # registered after the SDK's own, which renew the span processors' queues and threads
             os.register_at_fork(
@@ -113,14 +119,15 @@ class Pipeline:
         if not self.handle.is_running:
             return
         losses.begin_anew()
-        self.handle.set_parts(self._kept_parts, self._kept_guards)
+        parts = [*self._kept_parts, *self._metrics.inherited()]
         try:
             resource = self._own_resource()
             for signal in self._kept:
                 signal.adopt(resource)
-            self._renew_metrics(resource)
+            parts += self._renew_metrics(resource)
         except Exception:
             log.warning("This process cannot report metrics of its own", exc_info=True)
+        self.handle.set_parts(parts, self._guards)
         flush_at_process_end(self.handle)
 
     def _own_resource(self) -> Resource:
@@ -128,17 +135,16 @@ class Pipeline:
         standing = getattr(self._traces.global_provider.provider, "resource", self._resource)
         return child_resource(standing, parent_id)
 
-    def _renew_metrics(self, resource: Resource) -> None:
+    def _renew_metrics(self, resource: Resource) -> list[Part]:
         """Measure anew. Other libraries' metrics go on from the parent's counts, by the global provider."""
         if _telemetry.active().instruments is not self._instruments:
-            return
+            return []
         provider = self._metrics.renew(resource)
         if provider is None:
-            return
+            return []
         self._hold(_telemetry.bind(self._traces.global_provider.provider, provider), provider)
-        guards = self._metrics.guards
-        self.handle.set_parts((*self._kept_parts, provider), (*self._kept_guards, *guards))
-        self._guards += guards
+        self._guards += self._metrics.guards
+        return [provider]
 
 
 def _destinations(settings: Settings) -> dict[str, Destination]:

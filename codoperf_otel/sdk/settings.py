@@ -39,6 +39,7 @@ class Arguments(NamedTuple):
     asyncio: bool = False
     trace_imports: float | None = None
     durable: bool | Literal["strict"] | None = None
+    signals: bool = True
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Settings:
     other_spans: bool
     asyncio: bool
     trace_imports: float | None
+    signals: bool
 
 
 def resolve(arguments: Arguments, environ: Mapping[str, str]) -> Settings:
@@ -101,6 +103,7 @@ def resolve(arguments: Arguments, environ: Mapping[str, str]) -> Settings:
         arguments.other_spans,
         arguments.asyncio,
         arguments.trace_imports,
+        arguments.signals,
     )
 
 

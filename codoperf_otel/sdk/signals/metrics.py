@@ -87,6 +87,12 @@ class Metrics:
         self._exporters = self._make_exporters()
         return self._make_provider(resource)
 
+    def inherited(self) -> Sequence[Part]:
+        """In a forked child: the global provider, by which other libraries go on from the parent's counts."""
+        if self.global_provider.is_foreign or not self._outputs:
+            return ()
+        return (Inherited(self.global_provider.provider),)
+
     def _make_provider(self, resource: Resource) -> MeterProvider:
         readers = self._make_readers(resource)
         if self._start_rule is not None:
@@ -125,6 +131,21 @@ class Metrics:
         if rule is None:
             return PeriodicExportingMetricReader(exporter, interval)
         return LeanMetricReader(LeanMetricExporter(exporter, self._temporality, resource, rule), interval)
+
+
+class Inherited:
+    """A provider of the parent's. Its readers were not renewed, so it is flushed and never shut down."""
+
+    def __init__(self, provider: MeterProvider) -> None:
+        self._provider = provider
+
+    def force_flush(self, timeout_millis: float, /) -> bool:
+        """Send what there is."""
+        return self._provider.force_flush(timeout_millis)
+
+    def shutdown(self) -> None:
+        """Send what there is."""
+        self._provider.force_flush()
 
 
 class GlobalMeterProvider(GlobalProvider):

@@ -1,0 +1,91 @@
+"""SIGTERM and SIGHUP, where the program leaves it to them to end it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from _thread import start_new_thread
+from types import FrameType
+
+from codoperf_otel.sdk.ends import last_flush
+
+log = logging.getLogger("codoperf_otel.sdk")
+
+_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+_WITH_LOCKS = (
+    "opentelemetry.sdk.",
+    "opentelemetry.exporter.",
+    "logging.",
+    "codoperf_otel.sdk.",
+    "codoperf_otel._telemetry.",
+    "codoperf_otel._readings.",
+    "codoperf_otel._statistics.",
+    "codoperf_otel._calls.cells.",
+    "codoperf_otel._calls.recording.",
+    "codoperf_otel._calls.recorder.",
+)
+"""Modules whose code may hold a lock that the flush needs. The program's own code does not run within it."""
+
+_PAUSE = 0.005
+_MOST_PAUSES = 100
+
+_pauses: list[None] = []
+
+
+def install() -> None:
+    """Handle the signals that have the system's default action: it would end the process at once."""
+    free = [number for number in _SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
+    try:
+        for number in free:
+            signal.signal(number, end_process)
+    except ValueError:
+        names = " and ".join(number.name for number in free)
+        log.warning("configure() was not called in the main thread: at %s the last telemetry is lost", names)
+
+
+def remove() -> None:
+    """Let the system's default action be taken again. Only the main thread can do so; others leave it."""
+    try:
+        for number in _SIGNALS:
+            if signal.getsignal(number) is end_process:
+                signal.signal(number, signal.SIG_DFL)
+    except ValueError:
+        return
+
+
+def end_process(number: int, frame: FrameType | None) -> None:
+    """The signal handler: send what is left, then let the signal do what it would have done.
+
+    Where it comes in the midst of code that may hold a lock, it lets that go on and comes again. A handler of
+    the program's that calls the one before it decides itself about the end.
+    """
+    if signal.getsignal(number) is not end_process:
+        return
+    if len(_pauses) < _MOST_PAUSES and _may_hold_lock(frame):
+        _pauses.append(None)
+        start_new_thread(_send_again, (number,))
+        return
+    try:
+        remove()
+        last_flush.flush()
+    finally:
+        os.kill(os.getpid(), number)
+        os._exit(128 + number)  # the system does not let a signal end the first process of a container
+
+
+def _may_hold_lock(frame: FrameType | None) -> bool:
+    while frame is not None:
+        module = f"{frame.f_globals.get('__name__')}."
+        if module.startswith(_WITH_LOCKS) or frame.f_code is threading.Thread.start.__code__:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _send_again(number: int) -> None:
+    time.sleep(_PAUSE)
+    os.kill(os.getpid(), number)
