@@ -16,8 +16,7 @@ from codoperf_otel import _children, _telemetry
 from codoperf_otel._readings import reporting
 from codoperf_otel._telemetry import names
 from codoperf_otel._workers import threads
-from codoperf_otel.sdk import losses
-from codoperf_otel.sdk import ends
+from codoperf_otel.sdk import ends, losses
 from codoperf_otel.sdk.errors import Destination
 from codoperf_otel.sdk.guard import Guard
 from codoperf_otel.sdk.handle import Handle, Part
