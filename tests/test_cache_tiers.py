@@ -22,6 +22,7 @@ from codoperf_otel._cache.memory import Memory
 from codoperf_otel._cache.namespace import Namespace
 from codoperf_otel._cache.redis import Redis, Server
 from codoperf_otel._cache.tiers import Item
+from codoperf_otel._calls.lineages import inside
 from codoperf_otel.cache_manager import CacheManager
 
 
@@ -171,7 +172,7 @@ class TestMemory:
         memory = Memory(2, no_evictions)
         memory.put(namespace.location("a"), Item(1, 10.0, None))
         for _ in range(1000):
-            memory.hit(namespace.entries["a"], "agent")
+            memory.hit(namespace.entries["a"], inside(None, "agent"))
         assert len(memory.log) < 256
         memory.fold()
         assert namespace.hits == 1000

@@ -1,4 +1,4 @@
-"""The report a person reads: trees, top operations, agents, caches, lazy loads."""
+"""The report a person reads: trees, top operations, caches, lazy loads, agents."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ def _sections(telemetry: Telemetry) -> Iterator[tuple[str, Table, int]]:
     yield f"Top operations by {by_cpu.titles[1]}", by_cpu, len(ranked)
     growing = by_memory(ranked)
     yield "Top operations by memory", _tables.by_memory(growing[:ROWS]), len(growing)
-    at_work = agents(spans, points)
-    yield "Agents", _tables.agents(at_work[: 2 * ROWS]), len(at_work)
     looked_up = caches(points)
     yield "Caches", _tables.caches(looked_up[:ROWS]), len(looked_up)
     loads = lazy_loads(spans)
     yield "Lazy loads", _tables.lazy_loads(loads[:ROWS]), len(loads)
+    at_work = agents(spans, points)
+    yield "Agents", _tables.agents(at_work[: 2 * ROWS]), len(at_work)
     if not spans:
         series = metrics(points)
         yield "Metrics", _tables.metrics(series[: 4 * ROWS]), len(series)

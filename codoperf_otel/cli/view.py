@@ -22,7 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "view",
         help="show traces and metrics that were written to files",
-        description="Traces as trees, top operations by self CPU and memory, agents, caches, lazy loads.",
+        description="Traces as trees, top operations by self CPU and memory, caches, lazy loads, agents.",
         epilog="With --json: one document with source, problems, trees, operations, agents, caches,"
         " lazy_loads, dropped and metrics. Units are in the keys; what was not measured is null.",
     )

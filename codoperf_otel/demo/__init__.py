@@ -32,11 +32,13 @@ def review(
     concurrency: int = 4,
     on_progress: Progress | None = None,
     cache: CacheManager | None = None,
+    with_edits: bool = False,
 ) -> Review:
     """Review a Python file, or all of a folder, with at most *concurrency* reviewers at once.
 
-    Analyses are kept in *cache*, or else in the global one. Problems of the files are findings, never
-    exceptions; `SurveyError` says that there is nothing to review at *path*.
+    Analyses are kept in *cache*, or else in the global one. *with_edits* adds a line to one file in eight
+    once it is read, so that the cache of an earlier review lacks what is found in it. Problems of the files
+    are findings, never exceptions; `SurveyError` says that there is nothing to review at *path*.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -50,4 +52,4 @@ def review(
         warnings.simplefilter(
             "ignore"
         )  # the compiler's, about the files under review: the linter reports them
-        return asyncio.run(plan(Path(path), box, concurrency, on_progress or (lambda *_: None)))
+        return asyncio.run(plan(Path(path), box, concurrency, on_progress or (lambda *_: None), with_edits))

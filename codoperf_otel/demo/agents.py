@@ -79,9 +79,13 @@ def _stages(files: Sequence[Source], box: Toolbox) -> Iterator[list[Callable[[],
 
 
 @agent("planner", description="Surveys a tree, shares it out among reviewers and sums up what they find")
-async def plan(path: Path, box: Toolbox, concurrency: int, on_progress: Progress) -> Review:
+async def plan(
+    path: Path, box: Toolbox, concurrency: int, on_progress: Progress, with_edits: bool = False
+) -> Review:
     """Review the tree with so many reviewers at once; raises as `sources.survey` does."""
     files, findings = await _read(survey(path))
+    if with_edits:
+        files[::FILES_PER_SHARE] = map(sources.edited, files[::FILES_PER_SHARE])
     functions: list[Function] = []
     reviewed: Counter[str] = Counter()
     places = asyncio.Semaphore(concurrency)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 SUFFIX = ".py"
@@ -62,3 +62,9 @@ def _walk(root: Path) -> Tree:
 
 def _name(root: Path, path: Path) -> str:
     return path.relative_to(root).as_posix()
+
+
+def edited(source: Source) -> Source:
+    """The file with a comment added at its end."""
+    comment = "\n# edited\n"
+    return replace(source, content=source.content + comment.encode(), text=source.text + comment)
