@@ -10,13 +10,14 @@ PYTEST := -P -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
 # what is imported thousands of times is compiled once
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test soak test-unit test-stack test-lowest test-pythons check types stack up down bench lock dashboards clean
+.PHONY: help demo test soak test-unit test-stack test-lowest test-pythons test-loaders check types stack up down bench lock dashboards clean
 
 help:
 	@echo 'make demo       run the example agent on real source code and see what it cost'
 	@echo 'make test       every check and test; builds the real stack once'
 	@echo 'make test-unit  the quick tests'
 	@echo 'make soak       the tests with heavy counts, in full'
+	@echo 'make test-loaders  the ready-made lazy loaders, on the real packages'
 	@echo 'make up, down   start and stop Collector, Jaeger and Prometheus'
 	@echo 'make bench      the benchmarks'
 
@@ -40,6 +41,10 @@ test-stack: .venv/.done stack
 
 test-lowest: .venv-lowest/.done
 	.venv-lowest/bin/python $(PYTEST) -m 'not stack and not wheel and not once and not newest' $(ARGS)
+
+# the ten packages take 400 MB, so this is a check for itself
+test-loaders: .venv-loaders/.done
+	.venv-loaders/bin/python -P -m pytest -q --noconftest tests/ready_made_loaders.py $(ARGS)
 
 soak: .venv/.done
 	CODOPERF_OTEL_TEST_SCALE=1 .venv/bin/python $(PYTEST) $$(grep -lw scale tests/test_*.py) $(ARGS)
@@ -78,6 +83,7 @@ lock: $(UV)
 	$(COMPILE) --extra otlp --extra process --extra cli pyproject.toml -o requirements/runtime.txt
 	$(COMPILE) --all-extras pyproject.toml requirements/dev.in -c requirements/runtime.txt -o requirements/dev.txt
 	$(COMPILE) requirements/lowest.in -o requirements/lowest.txt
+	$(COMPILE) pyproject.toml requirements/loaders.in -c requirements/runtime.txt -o requirements/loaders.txt
 	echo uv | $(COMPILE) - -c requirements/dev.txt -o requirements/uv.txt
 
 clean:
@@ -111,6 +117,11 @@ $(WHEEL): $(SOURCES) .venv/.locked
 .venv-lowest/.locked: requirements/lowest.txt $(UV)
 	$(UV) venv -q --clear --python "$$($(FIND) $(LOWEST_PYTHON) 2>/dev/null || echo $(PYTHON))" .venv-lowest
 	$(UV) pip sync -q --python .venv-lowest/bin/python --require-hashes requirements/lowest.txt
+	@touch $@
+
+.venv-loaders/.locked: requirements/loaders.txt $(UV)
+	$(UV) venv -q --clear --python $(PYTHON) .venv-loaders
+	$(UV) pip sync -q --python .venv-loaders/bin/python --require-hashes requirements/loaders.txt
 	@touch $@
 
 .venv-%/.locked: requirements/dev.txt $(UV)
