@@ -22,6 +22,7 @@ import memory
 import other_spans
 import peers
 import sampler
+import spool
 import tasks
 import threads
 
@@ -38,6 +39,7 @@ BENCHMARKS: dict[str, dict[str, Part]] = {
     "lazy": lazy.PARTS,
     "peers": peers.PARTS,
     "caches": caches.PARTS,
+    "spool": spool.PARTS,
     "demo": demo.PARTS,
 }
 PARTS = {f"{name}.{part}": run for name, parts in BENCHMARKS.items() for part, run in parts.items()}

@@ -558,7 +558,7 @@ import os
 from codoperf_otel import _environment_variables
 for name in sorted(vars(_environment_variables)):
     variable = getattr(_environment_variables, name)
-    if not str(variable).startswith("CODOPERF_OTEL_") or name == "AGENT":  # any name will do
+    if not str(variable).startswith("CODOPERF_OTEL_") or name in ("AGENT", "SPOOL_DIR"):  # any name will do
         continue
     os.environ[variable] = "a b!"
     try: {begin}
@@ -577,6 +577,8 @@ WRONG = {
     "CODOPERF_OTEL_MAX_SPANS_PER_SECOND": NUMBER,
     "CODOPERF_OTEL_MIN_SPAN_DURATION": NUMBER,
     "CODOPERF_OTEL_MONITOR": PATTERNS,
+    "CODOPERF_OTEL_SPOOL_AGE": NUMBER,
+    "CODOPERF_OTEL_SPOOL_SIZE": NUMBER,
 }
 
 

@@ -533,7 +533,7 @@ def test_what_a_process_could_not_send_the_next_one_sends(tmp_path, collector):
     assert collector.names("traces") == {"work": 1501}
     assert len(collector.ids()) == len(set(collector.ids())) == 1501
     assert collector.names("logs")["sold out"] == 2
-    assert collector.names("metrics")["codoperf.operation.duration"] == 3
+    assert collector.names("metrics")["codoperf.operation.duration"] == 4
     assert not any(path.is_file() for path in tmp_path.rglob("*"))
 
 

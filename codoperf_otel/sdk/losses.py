@@ -7,12 +7,15 @@ from collections import deque
 from collections.abc import Iterable
 from itertools import islice
 from operator import length_hint
+from typing import TYPE_CHECKING
 
 from opentelemetry.metrics import Observation
-from opentelemetry.sdk.metrics.export import MetricsData
 
 from codoperf_otel._telemetry import names
 from codoperf_otel.sdk.outputs import Signal
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics.export import MetricsData  # the SDK is loaded only where it is used
 
 WHAT: dict[Signal, str] = {"traces": "spans", "metrics": "metric points", "logs": "log records"}
 """What a signal consists of."""
