@@ -864,8 +864,8 @@ def test_signal_handlers_in_the_midst_of_strict_writes(tmp_path, collector):
     found = {span.span_id: span.name for _, body in collector.requests for span in items("traces", body)}
     assert set(ids) == set(found)
     names = Counter(found.values())
-    assert names["handler"] == seen
     assert names["work"] >= ended
+    assert 0 < names["handler"] <= seen  # within a processor a call has no span
 
 
 LATE = """
