@@ -323,6 +323,17 @@ def test_a_signal_handler_may_append_within_an_append(tmp_path, monkeypatch):
     assert sorted(unsent(tmp_path)) == [b"nested", b"outer"]
 
 
+def test_a_finalizer_may_append_while_the_courier_has_the_file(tmp_path):
+    """Its record is written when the file is free again."""
+    writer = writer_at(tmp_path)
+    writer.append(b"one", 1)
+    with writer.alone():
+        writer.append(b"two", 1)
+        assert [record.payload for record in writer.segment.unsent()] == [b"one"]
+    assert [record.payload for record in writer.segment.unsent()] == [b"one", b"two"]
+    writer.close()
+
+
 def test_an_interrupt_costs_no_record_of_others(tmp_path, monkeypatch):
     """What it leaves is written by the next append."""
     writer = writer_at(tmp_path)
@@ -811,3 +822,63 @@ def test_a_folder_that_others_may_write_to_is_refused(tmp_path):
     tmp_path.chmod(0o777)
     out, _ = run(REFUSING.format(""), tmp_path)
     assert "may be written by other users" in out
+
+
+INTERRUPTED = """
+import os, signal, sys, time, codoperf_otel
+handle = codoperf_otel.configure("shop", endpoint=sys.argv[1], durable="strict")
+seen = []
+
+def handler(*_):
+    with codoperf_otel.performance_context("handler"): pass
+    seen.append(1)
+    if len(seen) % 3 == 0:
+        raise TimeoutError
+
+signal.signal(signal.SIGALRM, handler)
+ended = caught = number = 0
+deadline = time.monotonic() + 20
+while len(seen) < 150 and time.monotonic() < deadline:
+    number += 1
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.0002 * (number % 20 + 1))
+        with codoperf_otel.performance_context("work"): pass
+        ended += 1
+        time.sleep(0.01)  # by then it has rung
+    except TimeoutError:
+        caught += 1
+signal.signal(signal.SIGALRM, signal.SIG_IGN)
+print(len(seen), ended, caught)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX signals")
+def test_signal_handlers_in_the_midst_of_strict_writes(tmp_path, collector):
+    """Nobody hangs, each time-out reaches the program, and each span whose end has returned is there."""
+    out, _ = run(INTERRUPTED, tmp_path, collector.address)
+    seen, ended, caught = map(int, out.split())
+    assert seen >= 50
+    assert caught == seen // 3
+    replayed(tmp_path, collector.address)
+    ids = Counter(collector.ids())
+    found = {span.span_id: span.name for _, body in collector.requests for span in items("traces", body)}
+    assert set(ids) == set(found)
+    names = Counter(found.values())
+    assert names["work"] >= ended
+    assert 0 < names["handler"] <= seen  # within a processor a call has no span
+
+
+LATE = """
+import os, sys, codoperf_otel
+handle = codoperf_otel.configure("shop", endpoint=sys.argv[1])
+if os.fork() == 0:
+    with codoperf_otel.performance_context("child"): pass
+    sys.exit()
+os.wait()
+"""
+
+
+def test_a_child_that_exports_first_at_its_end(tmp_path, collector):
+    """Python 3.12 starts no thread then; its spans arrive all the same."""
+    run(LATE, tmp_path, collector.address)
+    assert collector.names("traces") == {"child": 1}

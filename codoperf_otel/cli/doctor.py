@@ -8,6 +8,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Iterator
+from dataclasses import replace
 from shutil import get_terminal_size
 
 from codoperf_otel._readings.sampler import is_seconds
@@ -88,7 +89,7 @@ def _outputs(endpoint: str | None, seconds: float) -> Iterator[Finding]:
         yield note("forks", "a fork may wait for a gRPC export", "send over http/protobuf where you fork")
     traces = [each for each in outputs if isinstance(each, Otlp) and each.signal == "traces"]
     for output in traces:
-        yield from reach(output, seconds)
+        yield from reach(replace(output, spool=None), seconds)
 
 
 def _show(found: list[Finding]) -> None:

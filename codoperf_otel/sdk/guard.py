@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from threading import Lock
+from contextlib import nullcontext
+from threading import Lock, RLock
 from typing import Generic, Protocol, TypeVar
 
 from codoperf_otel._once import Once
+from codoperf_otel._telemetry.interrupts import raise_interrupt
 from codoperf_otel.sdk.errors import Destination
 from codoperf_otel.sdk.outputs import Otlp, Output
 
@@ -28,13 +30,18 @@ Result = TypeVar("Result")
 
 
 class Guard(Generic[Exporter]):
-    """One exporter: made anew in a forked child, which must not use its parent's connection."""
+    """One exporter: made anew in a forked child, which must not use its parent's connection.
+
+    Exports take turns, but for those to a spool: there callers end on disk themselves, at the same time and
+    within each other.
+    """
 
     def __init__(self, output: Output, destination: Destination, make: Callable[[], Exporter]) -> None:
         self.output = output
         self.destination = destination
         self._make: Callable[[], Exporter] = make
         self._busy = Lock()
+        self._opening = RLock()
         self._paused: list[None] = []
         self._is_spooled = isinstance(output, Otlp) and output.spool is not None
         self._pid = 0
@@ -46,6 +53,11 @@ class Guard(Generic[Exporter]):
         self._pid = os.getpid()
         self._is_first_close = Once()
 
+    def _open_anew(self) -> None:
+        with self._opening:
+            if self._pid != os.getpid():
+                self.open()
+
     @property
     def is_busy(self) -> bool:
         """True while it exports."""
@@ -53,12 +65,13 @@ class Guard(Generic[Exporter]):
 
     def send(self, export: Callable[[Exporter], Result], failure: Result, items: int) -> Result:
         """Let the exporter export so many items; the destination learns what goes wrong."""
-        with self._busy, self.destination.sending():
+        with nullcontext() if self._is_spooled else self._busy, self.destination.sending():
             try:
                 if self._pid != os.getpid():
-                    self.open()
+                    self._open_anew()
                 result = export(self._exporter)
             except Exception as error:
+                raise_interrupt(error)
                 self.destination.trouble(f"{type(error).__name__}: {error}")
                 result = failure
         if result is failure:
@@ -95,4 +108,5 @@ class Guard(Generic[Exporter]):
     def inherit(self) -> None:
         """After a fork, in the child: who was exporting is not here."""
         self._busy = Lock()
+        self._opening = RLock()
         self._paused.clear()

@@ -10,7 +10,6 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import (
     BatchSpanProcessor,
     ConsoleSpanExporter,
-    SimpleSpanProcessor,
     SpanExporter,
     SpanExportResult,
 )
@@ -114,6 +113,26 @@ class QueuedSpans(BatchSpanProcessor):
             self.__queue.end()
 
 
+class StrictSpans(SpanProcessor):
+    """Has each span in the spool before its end returns. The SDK's swallows the exceptions of time-outs."""
+
+    def __init__(self, exporter: GuardedSpanExporter) -> None:
+        self._exporter = exporter
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Export a sampled span."""
+        if span.context and span.context.trace_flags.sampled:
+            self._exporter.export((span,))
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002
+        """Nothing is held back."""
+        return True
+
+    def shutdown(self) -> None:
+        """End the exporter."""
+        self._exporter.shutdown()
+
+
 class FileSpanExporter(SpanExporter):
     """Appends spans to the file at `path`, which it makes with mode 0600 in a folder of mode 0700."""
 
@@ -155,7 +174,7 @@ class GuardedSpanExporter(SpanExporter):
 def _processor(exporter: GuardedSpanExporter, queue: Queue) -> SpanProcessor:
     output = exporter.guard.output
     is_strict = isinstance(output, Otlp) and output.spool is not None and output.spool.is_strict
-    return SimpleSpanProcessor(exporter) if is_strict else QueuedSpans(exporter, queue)
+    return StrictSpans(exporter) if is_strict else QueuedSpans(exporter, queue)
 
 
 def _watching(settings: Settings) -> Iterator[SpanProcessor]:

@@ -30,7 +30,10 @@ class Courier:
         self._failed_rounds = 0
         self._pause = 0.0
         self._thread = threading.Thread(target=self._run, name="codoperf-spool", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # while Python 3.12 and later end; `drain` does it then
+            raise_interrupt(error)
 
     def ring(self) -> None:
         """There is something to send; it waits while the endpoint does not answer."""
@@ -84,7 +87,7 @@ class Courier:
     def _send_own(self) -> Answer | None:
         """Send what this process is writing; without the lock, the descriptor may be another file's."""
         writer = self._writer
-        with writer.lock:
+        with writer.alone():
             writer.being_sent = segment = writer.segment
             unsent: Iterable[Record] = list(segment.unsent()) if segment is not None else ()
         if segment is None:
@@ -95,7 +98,7 @@ class Courier:
             self._let_go(segment)
 
     def _let_go(self, segment: Segment) -> None:
-        with self._writer.lock:
+        with self._writer.alone():
             self._writer.being_sent = None
             if segment is not self._writer.segment:
                 segment.close()
@@ -105,6 +108,8 @@ class Courier:
     def drain(self, seconds: float) -> bool:
         """Send what there is; False where that takes longer, or the endpoint does not take it."""
         deadline, failed = time.monotonic() + seconds, self._failed_rounds
+        if not self._thread.is_alive():
+            self._note(self._safe_round())
         self._wake()
         while not self._writer.is_empty:
             if self._failed_rounds > failed or time.monotonic() > deadline:
@@ -117,4 +122,5 @@ class Courier:
         self.drain(seconds)
         self._is_ending = True
         self._wake()
-        self._thread.join(_POLL)
+        if self._thread.is_alive():
+            self._thread.join(_POLL)

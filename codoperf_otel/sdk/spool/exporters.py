@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,8 +12,21 @@ from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult,
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from codoperf_otel._telemetry.interrupts import raise_interrupt
 from codoperf_otel.sdk.losses import points_of
 from codoperf_otel.sdk.spool.outlet import Outlet
+
+
+class _Interrupts(logging.Filter):
+    """Raises a time-out again that the encoder of attributes has swallowed, and logs."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[1]:
+            raise_interrupt(record.exc_info[1])
+        return True
+
+
+logging.getLogger("opentelemetry.exporter.otlp.proto.common._internal").addFilter(_Interrupts())
 
 
 class SpoolSpanExporter(SpanExporter):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import RLock, get_ident
 
 from codoperf_otel._telemetry import names
@@ -29,7 +31,7 @@ class Writer:
         self.folder = folder
         self.signal: Signal = signal
         self.destination = destination
-        self.lock = RLock()
+        self._lock = RLock()
         self.segment: Segment | None = None
         self.being_sent: Segment | None = None
         self.in_memory: deque[Record] = deque()
@@ -41,10 +43,17 @@ class Writer:
         """Put a request into the spool; where there is no room, it is counted as dropped."""
         self._left.append((payload, items))
         if self._writing == get_ident():
-            return  # a signal handler's: the write that it interrupts takes it along
-        with self.lock:
-            self._writing = get_ident()
+            return  # a signal handler's or a finalizer's: what it interrupts takes it along
+        with self.alone():
+            pass
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other threads from the file; what was left meanwhile is written at the end."""
+        with self._lock:
             try:
+                self._writing = get_ident()
+                yield
                 self._write_all()
             finally:
                 self._writing = 0
@@ -103,7 +112,8 @@ class Writer:
 
     def close(self) -> None:
         """Let others have what is left."""
-        with self.lock:
+        with self.alone():
+            self._write_all()
             if self.segment is not None and self.segment.is_sent and self.segment is not self.being_sent:
                 self.segment.remove()
             self._part_with(self.segment)
