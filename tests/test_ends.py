@@ -242,12 +242,23 @@ def test_the_first_process_of_a_container_ends(tmp_path):
 def test_an_immediate_exit_sends_what_is_left(tmp_path):
     """``os._exit`` is such an end too, in any thread, and its status is kept."""
     program = Program(
-        CONFIGURE + "def leave():\n    work()\n    os._exit(3)\n"
+        CONFIGURE + "def leave():\n"
+        "    while not co.get_performance_stats('work'): time.sleep(0.01)\n    os._exit(3)\n"
         "threading.Thread(target=leave).start()\nwait()",
         tmp_path,
     )
     assert program.end() == (3, "")
     assert outcomes(tmp_path)["waiting"] == "interrupted"
+
+
+def test_an_immediate_exit_while_the_interpreter_ends(tmp_path):
+    """The exit handler of a program that leaves by ``os._exit`` takes nothing away."""
+    program = Program(
+        CONFIGURE + "import atexit\natexit.register(os._exit, 3)\nwork(); print(flush=True)", tmp_path
+    )
+    assert program.end() == (3, "")
+    assert outcomes(tmp_path) == {"work": None}
+    assert calls_counted(tmp_path) == 1
 
 
 def test_daemon_threads_are_interrupted(tmp_path):

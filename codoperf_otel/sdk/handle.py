@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Protocol
 
@@ -134,8 +135,13 @@ class Handle:
         """
         if self._is_first_shutdown():
             end_open_spans()
-            self._end(self._flushing(seconds), min(seconds, self._timeout))
+            try:
+                work = self._flushing(seconds)
+            except RuntimeError:  # the interpreter ends
+                work = self._shutting_down()
+            self._end(work, min(seconds, self._timeout))
         elif self._work is not None:
+            self._work.go()
             self._work.wait(seconds)
 
     def _shutting_down(self) -> _SideBySide:
@@ -181,7 +187,7 @@ class _SideBySide:
 
     def __init__(self, jobs: Sequence[Callable[[], object]]) -> None:
         self.failed = False
-        self._go = threading.Event()
+        self._go: SimpleQueue[None] = SimpleQueue()  # a signal handler may come while it is put to
         self._threads = [
             threading.Thread(target=self._run, args=(job,), name="codoperf-flush", daemon=True)
             for job in jobs
@@ -190,7 +196,7 @@ class _SideBySide:
             thread.start()
 
     def _run(self, job: Callable[[], object]) -> None:
-        self._go.wait()
+        self._go.get()
         try:
             job()
         except Exception:
@@ -198,8 +204,9 @@ class _SideBySide:
             log.warning("Telemetry could not be flushed", exc_info=True)
 
     def go(self) -> None:
-        """Begin."""
-        self._go.set()
+        """Begin; more than once does nothing."""
+        for _ in self._threads:
+            self._go.put(None)
 
     def wait(self, seconds: float) -> bool:
         """Wait for all jobs to end; False if that takes longer."""

@@ -30,8 +30,8 @@ def flush() -> None:
     done.acquire()
     try:
         start_new_thread(_end, (handle, done))
-    except RuntimeError:  # there are too many threads, or the interpreter ends
-        return
+    except RuntimeError:  # the interpreter ends, or there are too many threads
+        _end(handle, done)
     done.acquire(timeout=SECONDS + _MARGIN)
 
 

@@ -65,9 +65,7 @@ def end_process(number: int, frame: FrameType | None) -> None:
     """
     if signal.getsignal(number) is not end_process:
         return
-    if len(_pauses) < _MOST_PAUSES and _may_hold_lock(frame):
-        _pauses.append(None)
-        start_new_thread(_send_again, (number,))
+    if _may_hold_lock(frame) and _comes_again(number):
         return
     try:
         remove()
@@ -84,6 +82,18 @@ def _may_hold_lock(frame: FrameType | None) -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def _comes_again(number: int) -> bool:
+    """Let the signal come once more after a pause, unless it did so for long enough."""
+    if len(_pauses) == _MOST_PAUSES:
+        return False
+    try:
+        start_new_thread(_send_again, (number,))
+    except RuntimeError:  # the interpreter ends, or there are too many threads
+        return False
+    _pauses.append(None)
+    return True
 
 
 def _send_again(number: int) -> None:
