@@ -37,7 +37,13 @@ if TYPE_CHECKING:  # at run time these are imported at their first use, by `__ge
         clear_cache,
         get_cache_stats,
     )
-    from codoperf_otel.instrumentation import CodoperfInstrumentor, instrument, uninstrument
+    from codoperf_otel.instrumentation import (
+        CodoperfInstrumentor,
+        instrument,
+        instrument_agents,
+        uninstrument,
+        uninstrument_agents,
+    )
     from codoperf_otel.lazy_loader import (
         LazyLoader,
         get_lazy_loader,
@@ -97,6 +103,7 @@ __all__ = [
     "get_performance_stats",
     "get_system_metrics",
     "instrument",
+    "instrument_agents",
     "is_loaded",
     "lazy_function",
     "lazy_import",
@@ -113,6 +120,7 @@ __all__ = [
     "track_memory_usage",
     "track_resource_usage",
     "uninstrument",
+    "uninstrument_agents",
     "workflow",
 ]
 
@@ -129,7 +137,13 @@ _MODULES = {
         "clear_cache",
         "get_cache_stats",
     ),
-    "instrumentation": ("CodoperfInstrumentor", "instrument", "uninstrument"),
+    "instrumentation": (
+        "CodoperfInstrumentor",
+        "instrument",
+        "instrument_agents",
+        "uninstrument",
+        "uninstrument_agents",
+    ),
     "lazy_loader": (
         "LazyLoader",
         "get_lazy_loader",

@@ -40,10 +40,23 @@ _process = object()
 class ForeignSpan(Lender):
     """A span of another library while it is open. `clock` is that of the thread in which it started."""
 
-    __slots__ = ("agent", "cell", "clock", "driver", "has_left", "process", "span", "span_id", "within")
+    __slots__ = (
+        "agent",
+        "cell",
+        "clock",
+        "driver",
+        "has_left",
+        "process",
+        "shared_ns",
+        "span",
+        "span_id",
+        "within",
+    )
 
     cell: LateCpuTime | None
     driver: Charged | None
+    shared_ns: int | None
+    """The self CPU time of the call that shares the span."""
     is_block = True
     is_foreign = True
 
@@ -57,7 +70,7 @@ class ForeignSpan(Lender):
         self.process = _process
         self.task = running_task_or_loop()
         self.started_ns = perf_counter_ns()
-        self.cpu_ns = self.outer = self.driver = self.cell = self.shares = None
+        self.cpu_ns = self.outer = self.driver = self.cell = self.shares = self.shared_ns = None
         self.self_ns = self.entered_ns = 0
         self.has_left = True
 

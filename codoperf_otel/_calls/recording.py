@@ -22,7 +22,9 @@ from codoperf_otel._calls.context import CALL_KEY, named_in, with_call
 from codoperf_otel._calls.foreign_code import failed
 from codoperf_otel._calls.foreign_spans import settle, span_id_in
 from codoperf_otel._calls.lending import complete
+from codoperf_otel._calls.outcomes import is_failure, outcome_of
 from codoperf_otel._calls.recorder import NO_EXEMPLAR
+from codoperf_otel._calls.shared_spans import SharedSpan, share_span
 from codoperf_otel._calls.sites import SECOND_NS, Site
 from codoperf_otel._calls.tasks import running_task
 from codoperf_otel._calls.thread_clock import ThreadClock
@@ -66,7 +68,10 @@ def begin(
     call.fill(site, here, agent, around, started, epoch, running_task())
     call.within = within
     binding = in_force.binding
-    if (
+    shared = None if site.execution is None else share_span(call, parent, around, here.attributes)
+    if shared is not None:
+        call.span = shared
+    elif (
         not clock.busy
         and (not binding.follows_provider or trace._TRACER_PROVIDER is not None)
         and not around.get(_SUPPRESSED)
@@ -74,8 +79,8 @@ def begin(
     ):
         first = here.attributes if not attributes else {**here.attributes, **attributes}
         call.span = _start_span(site, clock, around, first, epoch + started)
-    # without a span there is nothing to be the parent of; an agent must still be found by what it calls
-    if call.span is not INVALID_SPAN or site.agent is not None:
+    # without a span there is nothing to be the parent of; agents and tools must still be found in it
+    if call.span is not INVALID_SPAN or site.execution is not None:
         call.context = with_call(around, call.span, call)
     if site.meters and (site.report is not None or call.span.is_recording()):
         call.open_meters = [meter.open(here.cell) for meter in site.meters]
@@ -104,8 +109,7 @@ def _start_span(
 
 def finish(call: Call, clock: ThreadClock, error: BaseException | None = None) -> None:
     """End a call that was left: what counts it comes first, then the foreign code that hears of it."""
-    here = call.site_for_agent
-    cell, site, ledger = here.cell, call.site, here.ledger
+    cell, site, ledger = call.site_for_agent.cell, call.site, call.site_for_agent.ledger
     try:
         cell.active.remove(call)
     except KeyError:  # it has ended, or it is a call of the parent of this forked process
@@ -119,6 +123,9 @@ def finish(call: Call, clock: ThreadClock, error: BaseException | None = None) -
         _start_late_span(call, clock)
     measured = _close_meters(call) if call.open_meters is not None else None
     attributes = cell.duration_attributes if failure is None else cell.error_attributes(failure)
+    if call.shared_ns is not None:
+        _end_shared(call, clock, measured, error, failure)
+        return
     instruments = in_force.binding.instruments
     is_seen = call.span is not INVALID_SPAN or instruments.exemplars is ALWAYS
     trace_id, span_id = _exemplar(call, wall, instruments) if is_seen else (None, None)
@@ -140,11 +147,26 @@ def finish(call: Call, clock: ThreadClock, error: BaseException | None = None) -
         not instruments.follows_provider or metrics_api._METER_PROVIDER is not None
     ):
         offers = trace_id is not None or instruments.exemplars is ALWAYS
-        _record(call, clock, wall, attributes, (call.context if offers else None) or NO_EXEMPLAR)
+        _record(call, clock, wall, attributes, offers)
     _tell(call, clock, entry, measured, error, failure)
 
 
-def _record(call: Call, clock: ThreadClock, wall: int, attributes: Attributes, context: Context) -> None:
+def _end_shared(
+    call: Call,
+    clock: ThreadClock,
+    measured: Mapping[str, Any] | None,
+    error: BaseException | None,
+    failure: BaseException | None,
+) -> None:
+    """End a call whose span was shared by one that was counted in its place: only its CPU time is left."""
+    call.cell.add_late(call.self_ns)
+    if call.span is not INVALID_SPAN:
+        _end_span(call, clock, measured, error, failure)
+    if call.context is not None:
+        call.let_go()
+
+
+def _record(call: Call, clock: ThreadClock, wall: int, attributes: Attributes, offers: bool) -> None:
     """Record the duration in the SDK's histogram."""
     here = call.site_for_agent
     try:
@@ -152,6 +174,7 @@ def _record(call: Call, clock: ThreadClock, wall: int, attributes: Attributes, c
     except Exception as error:
         failed("durations of %s are not recorded: there is no histogram", error, call.site.span_name)
     else:
+        context = (call.context if offers else None) or NO_EXEMPLAR
         here.cell.recorder.record(clock, histogram, wall / 1e9, attributes, context)
 
 
@@ -203,31 +226,6 @@ def _close_meters(call: Call) -> dict[str, Any]:
     return measured
 
 
-def is_failure(error: BaseException) -> bool:
-    """Whether an exception that ends a call is an error of it, rather than the caller's will."""
-    if isinstance(error, SystemExit):
-        return bool(error.code)
-    return outcome_of(error) is None
-
-
-def outcome_of(error: BaseException) -> str | None:
-    """``abandoned`` for a generator closed early, ``cancelled`` for a cancelled task, else None."""
-    if isinstance(error, GeneratorExit):
-        return names.ABANDONED
-    cancellations = tuple(_cancellations())
-    if isinstance(error, BaseExceptionGroup):  # as a nursery of trio's raises that is cancelled
-        _, others = error.split(cancellations)
-        return names.CANCELLED if others is None else None
-    return names.CANCELLED if isinstance(error, cancellations) else None
-
-
-def _cancellations() -> list[type[BaseException]]:
-    """The exceptions by which the libraries that are loaded cancel a task."""
-    known = (("asyncio", "CancelledError"), ("concurrent.futures", "CancelledError"), ("trio", "Cancelled"))
-    found = (getattr(sys.modules.get(module), name, None) for module, name in known)
-    return [kind for kind in found if isinstance(kind, type)]
-
-
 def _end_span(
     call: Call,
     clock: ThreadClock,
@@ -245,7 +243,9 @@ def _end_span(
                 meter.mark(span)
             if late_events.waiting:
                 late_events.mark(call)
-            if failure is not None:
+            if type(span) is SharedSpan:  # type: ignore[comparison-overlap]
+                pass  # whoever it belongs to says how it ended
+            elif failure is not None:
                 _telemetry.record_error(span, failure)
             elif error is not None and (outcome := outcome_of(error)) is not None:
                 span.set_attribute(names.OUTCOME, outcome)
@@ -261,7 +261,7 @@ def _description(call: Call, measured: Mapping[str, Any] | None) -> Attributes:
     found = _telemetry.CleanAttributes()
     if call.cpu_ns is not None:
         found[names.CPU_TIME] = call.cpu_ns / 1e9
-        found[names.CPU_SELF_TIME] = call.self_ns / 1e9
+        found[names.CPU_SELF_TIME] = (call.self_ns + (call.shared_ns or 0)) / 1e9
         if call.site.family is OPERATION:
             found[names.CPU_CLASS] = _cpu_class(call.cpu_ns / 1e9, measured)
     if call.suspended_ns:

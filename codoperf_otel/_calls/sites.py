@@ -66,11 +66,17 @@ class SpanRate:
 Report = Callable[["Site", Context | None, float, Mapping[str, Any], BaseException | None], None]
 """Called for each call that has ended: its site, Context, seconds, what meters measured, how it failed."""
 
-_DERIVED = {"__weakref__", "by_agent", "is_selective"}
+Execution = tuple[tuple[str, str], ...]
+
+_DERIVED = {"__weakref__", "by_agent", "is_selective", "origin"}
 
 
 class Site:
-    """What a function, an operation, an agent or a tool is called and where its calls are counted."""
+    """What a function, an operation, an agent or a tool is called and where its calls are counted.
+
+    `execution` belongs to agents and tools: the attributes by which another span stands for the same one.
+    `origin` is the framework whose adapter records it; None of what a program decorates.
+    """
 
     __slots__ = (
         "__weakref__",
@@ -80,6 +86,7 @@ class Site:
         "capture",
         "cell_name",
         "duration_attributes",
+        "execution",
         "family",
         "histogram",
         "is_selective",
@@ -87,6 +94,7 @@ class Site:
         "min_span_ns",
         "monitor",
         "name",
+        "origin",
         "report",
         "span_name",
         "span_rate",
@@ -109,6 +117,7 @@ class Site:
         span_rate: SpanRate | None = None,
         min_span_ns: int = 0,
         report: Report | None = None,
+        execution: Execution | None = None,
     ) -> None:
         self.name = name
         self.span_name = span_name
@@ -124,6 +133,8 @@ class Site:
         self.span_rate = span_rate
         self.min_span_ns = min_span_ns
         self.report = report
+        self.execution = execution
+        self.origin: str | None = None
         self.is_selective = span_rate is not None or min_span_ns > 0
         self.by_agent: dict[str | None, SiteForAgent] = {}
         _sites.add(ref(self, _sites.discard))

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 
-from codoperf_otel import _zero_code, configure
+from codoperf_otel import _frameworks, _zero_code, configure
 from codoperf_otel._environment_variables import EXCLUDE, MONITOR
 from codoperf_otel._zero_code import program
 from codoperf_otel._zero_code.patterns import Patterns, option_patterns
@@ -94,6 +94,7 @@ def _begin(arguments: argparse.Namespace, patterns: Patterns, command: list[str]
     sys.argv = [command[0].rpartition(".")[2], *command[1:]] if arguments.is_module else command
     try:
         configure(arguments.service_name, endpoint=arguments.endpoint, file=arguments.file)
+        _frameworks.start()
         if arguments.monitor or arguments.exclude or not _zero_code.is_running():
             _monitor(arguments, patterns, command)  # else it is as the file that OTEL_CONFIG_FILE names says
     except (ValueError, ImportError, OSError) as error:
