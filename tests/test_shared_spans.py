@@ -79,6 +79,14 @@ def test_another_span_is_not_shared(telemetry, other, attributes):
     assert telemetry.parent(telemetry.span("execute_tool search")) == "tool"
 
 
+def test_a_span_whose_name_says_it(telemetry, other):
+    """A framework may set the attributes of its span only afterwards."""
+    with other.start_as_current_span("execute_tool search", attributes={"x": 1}) as span:
+        search()
+        span.set_attribute(OPERATION, "execute_tool")
+    assert [span.name for span in telemetry.spans()] == ["execute_tool search"]
+
+
 def test_a_span_is_shared_once(telemetry, other):
     """A second call, and one inside the first, have spans of their own."""
 

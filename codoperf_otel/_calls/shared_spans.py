@@ -20,6 +20,7 @@ from codoperf_otel._telemetry.attribute_sets import Attributes
 
 if TYPE_CHECKING:
     from codoperf_otel._calls.call import Call
+    from codoperf_otel._calls.sites import Site
 
 _TAKEN = "_codoperf_shared"
 """The attribute of a span of another library that is shared already."""
@@ -69,11 +70,19 @@ def _shared_with_call(call: Call, outer: Call) -> Span | None:
     return cast("Span", SharedSpan(outer.span, call, outer))
 
 
+def _is_same(site: Site, span: Span, known: Attributes) -> bool:
+    """Whether a span says so, in its attributes or, where it has none of them yet, in its name."""
+    execution = site.execution or ()
+    if any(name in known for name, _ in execution):
+        return all(known.get(name) == value for name, value in execution)
+    return getattr(span, "name", None) == site.span_name
+
+
 def _shared_with_library(call: Call, span: Span, given: Attributes) -> Span | None:
-    known = getattr(span, "attributes", None)
-    if not known or hasattr(span, _TAKEN) or not span.is_recording():
+    known: Attributes | None = getattr(span, "attributes", None)
+    if known is None or hasattr(span, _TAKEN) or not span.is_recording():
         return None
-    if any(known.get(name) != value for name, value in call.site.execution or ()):
+    if not _is_same(call.site, span, known):
         return None
     setattr(span, _TAKEN, True)
     span.set_attributes({name: value for name, value in given.items() if name not in known})

@@ -30,9 +30,30 @@ class Adapter(Protocol):
 
 
 ADAPTERS = {
+    "agent_framework._tools": "agent_framework",
+    "agent_framework.observability": "agent_framework",
     "agents.run": "openai_agents",
+    "agno.agent._run": "agno",
+    "agno.team._run": "agno",
+    "agno.tools.function": "agno",
+    "anthropic.lib.tools._beta_functions": "anthropic",
+    "autogen_agentchat.agents._assistant_agent": "autogen",
+    "autogen_core.tools._function_tool": "autogen",
+    "dspy.adapters.types.tool": "dspy",
+    "dspy.predict.react": "dspy",
+    "google.adk.agents.llm_agent": "google_adk",
+    "google.adk.agents.loop_agent": "google_adk",
+    "google.adk.agents.parallel_agent": "google_adk",
+    "google.adk.agents.sequential_agent": "google_adk",
+    "google.adk.flows.llm_flows.tools._caller": "google_adk",
+    "langchain_core.tools.base": "langchain",
+    "langgraph.pregel.main": "langgraph",
     "mcp.server.mcpserver.tools.base": "mcp",
     "pydantic_ai.agent": "pydantic_ai",
+    "smolagents.agents": "smolagents",
+    "smolagents.tools": "smolagents",
+    "strands.agent.agent": "strands",
+    "strands.tools.executors._executor": "strands",
 }
 """The adapter that waits for a framework's module."""
 

@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
-from codoperf_otel._calls.context import current_call
 from codoperf_otel._calls.foreign_code import failed
-from codoperf_otel._frameworks.recorded import Execution, block, recorded_in
+from codoperf_otel._frameworks.recorded import Execution, block, is_within, recorded_in
 from codoperf_otel._patching.replacing import Replacement
 
 ORIGIN = "openai-agents"
@@ -36,8 +35,7 @@ def replacements(module: ModuleType) -> Iterator[Replacement]:
 
 def _workflow(*_: Any, run_config: Any = None, **__: Any) -> Execution | None:
     """A run, unless it is that of an agent which is a tool of another."""
-    call = current_call()
-    if call is not None and call.is_running and call.site.origin == ORIGIN:
+    if is_within(ORIGIN):
         return None
     return Execution("workflow", getattr(run_config, "workflow_name", None) or "Agent workflow", ORIGIN)
 

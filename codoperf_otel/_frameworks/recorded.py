@@ -66,6 +66,12 @@ def is_running(execution: Execution) -> bool:
     return call.site.execution == site.execution and call.site.origin == site.origin
 
 
+def is_within(origin: str) -> bool:
+    """Whether the innermost call in force here is of that framework."""
+    call = current_call()
+    return call is not None and call.is_running and call.site.origin == origin
+
+
 def _chosen(
     original: Callable[..., Any], describe: Describe, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Callable[..., Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -77,18 +78,21 @@ def check_example(
         section = PAGE.read_text().partition(f"\n## {framework}\n")[2].partition("\n## ")[0]
         code, tree = re.findall(r"```(?:python|text)\n(.*?)```", section, re.DOTALL)
         ours = "".join(line.group() for line in OURS.finditer(code))
-        exec(plain := OURS.sub("", code), {"__name__": "__main__"})
-        assert _run(ours + plain, tmp_path, vendor) == capsys.readouterr().out != ""
+        program = tmp_path / "example.py"
+        program.write_text(plain := OURS.sub("", code))
+        runpy.run_path(str(program), run_name="__main__")
+        program.write_text(ours + plain)
+        assert _run(program, vendor) == capsys.readouterr().out != ""
         assert tree_of(tmp_path / "telemetry") == tree
 
     return check
 
 
-def _run(code: str, folder: Path, vendor: Vendor) -> str:
+def _run(program: Path, vendor: Vendor) -> str:
     """What a program prints."""
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        cwd=folder,
+        [sys.executable, "-W", "ignore", program],
+        cwd=program.parent,
         env=vendor.environment,
         capture_output=True,
         text=True,

@@ -24,10 +24,18 @@ reader = InMemoryMetricReader()
 class Recorded:
     """What one test has recorded."""
 
+    def __init__(self, leave_out: str | None = None) -> None:
+        self._leave_out = leave_out
+
+    def without(self, tool: str) -> Recorded:
+        """What is recorded, without the executions of a tool."""
+        return Recorded(tool)
+
     @property
     def spans(self) -> list[ReadableSpan]:
         """The spans that have ended."""
-        return list(exporter.get_finished_spans())
+        ended = exporter.get_finished_spans()
+        return [span for span in ended if span.attributes.get(TOOL, "") != self._leave_out]
 
     def of(self, operation: str) -> list[ReadableSpan]:
         """The spans of agents (``invoke_agent``), or those of tools (``execute_tool``)."""
@@ -55,12 +63,13 @@ class Recorded:
 
 
 def counted(tool: str) -> int:
-    """How many executions of a tool the metrics have, since the process began."""
+    """How many executions of a tool our metrics have, since the process began."""
     data = reader.get_metrics_data()
     return sum(
         point.count
         for resource in (data.resource_metrics if data else ())
         for scope in resource.scope_metrics
+        if scope.scope.name == "codoperf_otel"
         for metric in scope.metrics
         if metric.name == "gen_ai.execute_tool.duration"
         for point in metric.data.data_points
@@ -86,3 +95,12 @@ def tree_of(folder: Path) -> str:
     found = sorted(traces(read(folder).spans), key=lambda trace: trace.start)
     nodes = [node for trace in found for node in trace.walk()]
     return "".join(f"{'  ' * node.depth}{node.span.name}\n" for node in nodes)
+
+
+def check_tools(recorded: Recorded, tools: list[tuple[str, str | None]], *burning: str) -> None:
+    """Each tool has one span that names its agent, is inside that agent's, and has its CPU time."""
+    assert recorded.tools() == sorted(tools)
+    for tool, agent in tools:
+        assert recorded.around(tool) == agent
+    for tool in burning:
+        assert is_burnt(*recorded.burnt(tool)), (tool, recorded.burnt(tool))
