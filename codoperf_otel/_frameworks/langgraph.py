@@ -26,7 +26,7 @@ def _execution(graph: Any, *_: Any, **__: Any) -> Execution | None:
 
 
 def _is_agent(graph: Any) -> bool:
-    """Whether `create_agent` of LangChain or `create_react_agent` of LangGraph has made it."""
+    """Whether ``create_agent`` of LangChain or ``create_react_agent`` of LangGraph has made it."""
     metadata = (graph.config or {}).get("metadata") or {}
     return metadata.get("ls_integration") == "langchain_create_agent" or {"agent", "tools"} <= set(
         graph.nodes

@@ -1,7 +1,7 @@
 """OpenAI Agents SDK: its runs, agents and tools.
 
 The SDK traces its agents. They are taken from there, also where tracing is disabled. A processor would be
-removed by the program's own `set_trace_processors`.
+removed by the program's own ``set_trace_processors``.
 """
 
 from __future__ import annotations

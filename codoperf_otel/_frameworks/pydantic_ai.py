@@ -15,7 +15,7 @@ ORIGIN = "pydantic-ai"
 
 
 def replacements(module: ModuleType) -> Iterator[Replacement]:
-    """`Agent.iter`, by which every run goes, and `Agent.run`."""
+    """``Agent.iter``, by which every run goes, and ``run``."""
     agent = module.Agent
     base = sys.modules["pydantic_ai.capabilities"].AbstractCapability
     yield Replacement(agent, "iter", agent.iter, _with_capability(agent.iter, _capability(base)()))
@@ -50,7 +50,7 @@ def _execution(agent: Any) -> Execution:
 
 def _capability(base: type[Any]) -> type[Any]:
     class Recording(base):  # type: ignore[misc]  # the framework's class
-        """Records a run, if `Agent.run` has not begun to, and its tools: inside Pydantic AI's own spans."""
+        """Records a run, if ``Agent.run`` has not begun to, and its tools: inside Pydantic AI's own spans."""
 
         _safe_at_runtime = True
 
