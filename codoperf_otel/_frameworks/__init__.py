@@ -11,9 +11,10 @@ from types import ModuleType
 from typing import Protocol, cast
 
 from codoperf_otel import _environment_variables as variables
+from codoperf_otel import _forks
 from codoperf_otel._calls.foreign_code import failed
 from codoperf_otel._patching.import_hook import Hook
-from codoperf_otel._patching.replacing import Replacement, is_module, replace_imported, restore
+from codoperf_otel._patching.replacing import Replacement, is_module, namespace, replace_imported, restore
 
 
 class Adapter(Protocol):
@@ -21,8 +22,8 @@ class Adapter(Protocol):
 
     __name__: str
 
-    def replacements(self, module: ModuleType) -> Iterator[Replacement]:
-        """What is to be replaced, once the framework's module that is named in `ADAPTERS` has been loaded.
+    def replacements(self, name: str, module: ModuleType, /) -> Iterator[Replacement]:
+        """What is to be replaced, once the framework's module of a name in `ADAPTERS` has been loaded.
 
         Nothing if it is not the framework's, but another of that name.
         """
@@ -39,6 +40,9 @@ ADAPTERS = {
     "anthropic.lib.tools._beta_functions": "anthropic",
     "autogen_agentchat.agents._assistant_agent": "autogen",
     "autogen_core.tools._function_tool": "autogen",
+    "crewai.agent.core": "crewai",
+    "crewai.tools.base_tool": "crewai",
+    "crewai.tools.structured_tool": "crewai",
     "dspy.adapters.types.tool": "dspy",
     "dspy.predict.react": "dspy",
     "google.adk.agents.llm_agent": "google_adk",
@@ -73,30 +77,32 @@ class Adaptation:
         self._hook.install()
         for name in ADAPTERS:
             module = sys.modules.get(name)
-            if is_module(module) and not getattr(module.__spec__, "_initializing", False):
-                self.adapt(module)
+            if is_module(module) and not getattr(namespace(module).get("__spec__"), "_initializing", False):
+                self.adapt(name, module)
 
     @contextmanager
     def _adapt_after(self, module: ModuleType) -> Iterator[None]:
+        name = module.__name__  # a framework may change it afterwards
         yield
-        self.adapt(module)
+        self.adapt(name, module)
 
-    def adapt(self, module: ModuleType) -> None:
+    def adapt(self, name: str, module: ModuleType) -> None:
         """Replace in a framework what its adapter says. What fails leaves the framework as it is."""
         done: list[Replacement] = []
         try:
-            adapter = cast("Adapter", import_module(f"{__name__}.{ADAPTERS[module.__name__]}"))
+            with _forks.importing.lock:
+                adapter = cast("Adapter", import_module(f"{__name__}.{ADAPTERS[name]}"))
             with _lock:
-                for replacement in adapter.replacements(module):
-                    replacement.put(replacement.replacement)
+                for replacement in adapter.replacements(name, module):
+                    self._replaced.append(replacement)
                     done.append(replacement)
+                    replacement.put(replacement.replacement)
                 replace_imported(done)
-                self._replaced += done
                 if self is not _running:  # it has ended while the module ran
                     restore(done)
         except Exception as error:
             restore(done)
-            failed("the agents and tools of %s are not recorded", error, module.__name__.partition(".")[0])
+            failed("the agents and tools of %s are not recorded", error, name.partition(".")[0])
 
     def end(self) -> None:
         """Put every original back."""
@@ -125,3 +131,9 @@ def stop() -> None:
         if _running is not None:
             ended, _running = _running, None
             ended.end()
+
+
+@_forks.in_child
+def _forked() -> None:
+    global _lock
+    _lock = RLock()

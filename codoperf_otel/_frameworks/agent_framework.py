@@ -13,9 +13,9 @@ from codoperf_otel._patching.replacing import Replacement
 ORIGIN = "agent-framework"
 
 
-def replacements(module: ModuleType) -> Iterator[Replacement]:
+def replacements(name: str, module: ModuleType) -> Iterator[Replacement]:
     """What runs a tool's function, and what an agent's span is put around."""
-    if module.__name__ == "agent_framework._tools":
+    if name == "agent_framework._tools":
         yield recorded_in(module.FunctionTool, "_invoke_function", _tool)
     else:
         layer = module.AgentTelemetryLayer

@@ -10,14 +10,14 @@ from codoperf_otel._frameworks.recorded import Execution, recorded_in
 from codoperf_otel._patching.replacing import Replacement
 
 
-def replacements(module: ModuleType) -> Iterator[Replacement]:
+def replacements(name: str, module: ModuleType) -> Iterator[Replacement]:
     """What runs an agent or a team, streamed or not, and what runs a tool."""
-    if module.__name__ == "agno.tools.function":
-        for name in ("execute", "aexecute"):
-            yield recorded_in(module.FunctionCall, name, _tool)
+    if name == "agno.tools.function":
+        for method in ("execute", "aexecute"):
+            yield recorded_in(module.FunctionCall, method, _tool)
     else:
-        for name in ("_run", "_run_stream", "_arun", "_arun_stream"):
-            yield recorded_in(module, name, _agent)
+        for function in ("_run", "_run_stream", "_arun", "_arun_stream"):
+            yield recorded_in(module, function, _agent)
 
 
 def _agent(agent: Any, *_: Any, **__: Any) -> Execution:

@@ -10,7 +10,7 @@ from codoperf_otel._frameworks.recorded import Execution, recorded_in
 from codoperf_otel._patching.replacing import Replacement
 
 
-def replacements(module: ModuleType) -> Iterator[Replacement]:
+def replacements(_: str, module: ModuleType) -> Iterator[Replacement]:
     """What calls a tool. Agents of the SDK have no names."""
     for kind in (module.BetaFunctionTool, module.BetaAsyncFunctionTool):
         yield recorded_in(kind, "call", _tool)

@@ -10,9 +10,9 @@ from codoperf_otel._frameworks.recorded import Execution, recorded_in
 from codoperf_otel._patching.replacing import Replacement
 
 
-def replacements(module: ModuleType) -> Iterator[Replacement]:
+def replacements(name: str, module: ModuleType) -> Iterator[Replacement]:
     """What runs an assistant, and what runs a tool."""
-    if module.__name__ == "autogen_core.tools._function_tool":
+    if name == "autogen_core.tools._function_tool":
         yield recorded_in(module.FunctionTool, "run", _tool)
     else:
         yield recorded_in(module.AssistantAgent, "on_messages_stream", _agent)

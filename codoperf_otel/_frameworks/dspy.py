@@ -10,14 +10,14 @@ from codoperf_otel._frameworks.recorded import Execution, recorded_in
 from codoperf_otel._patching.replacing import Replacement
 
 
-def replacements(module: ModuleType) -> Iterator[Replacement]:
+def replacements(name: str, module: ModuleType) -> Iterator[Replacement]:
     """What calls a tool, and what runs an agent."""
-    if module.__name__ == "dspy.adapters.types.tool":
-        for name in ("__call__", "acall"):
-            yield recorded_in(module.Tool, name, _tool)
+    if name == "dspy.adapters.types.tool":
+        for method in ("__call__", "acall"):
+            yield recorded_in(module.Tool, method, _tool)
     else:
-        for name in ("forward", "aforward"):
-            yield recorded_in(module.ReAct, name, _agent)
+        for method in ("forward", "aforward"):
+            yield recorded_in(module.ReAct, method, _agent)
 
 
 def _agent(agent: Any, **_: Any) -> Execution:

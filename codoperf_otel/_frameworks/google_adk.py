@@ -12,14 +12,14 @@ from codoperf_otel._patching.replacing import Replacement
 AGENTS = ("LlmAgent", "LoopAgent", "ParallelAgent", "SequentialAgent")
 
 
-def replacements(module: ModuleType) -> Iterator[Replacement]:
+def replacements(name: str, module: ModuleType) -> Iterator[Replacement]:
     """What runs a tool, and what runs an agent of each kind."""
-    if module.__name__ == "google.adk.flows.llm_flows.tools._caller":
+    if name == "google.adk.flows.llm_flows.tools._caller":
         yield recorded_in(module, "_call_tool_async", _tool)
         return
-    for name in AGENTS:
-        if name in vars(module) and vars(module)[name].__module__ == module.__name__:
-            yield recorded_in(vars(module)[name], "_run_async_impl", _agent)
+    for kind in map(vars(module).get, AGENTS):
+        if kind is not None and kind.__module__ == name:
+            yield recorded_in(kind, "_run_async_impl", _agent)
 
 
 def _agent(agent: Any, *_: Any, **__: Any) -> Execution:

@@ -10,7 +10,7 @@ from codoperf_otel._frameworks.recorded import Execution, recorded_in
 from codoperf_otel._patching.replacing import Replacement
 
 
-def replacements(module: ModuleType) -> Iterator[Replacement]:
+def replacements(_: str, module: ModuleType) -> Iterator[Replacement]:
     """The two functions that run a tool."""
     for name in ("run", "arun"):
         yield recorded_in(module.BaseTool, name, _execution)

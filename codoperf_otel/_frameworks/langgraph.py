@@ -12,7 +12,7 @@ from codoperf_otel._patching.replacing import Replacement
 ORIGIN = "langgraph"
 
 
-def replacements(module: ModuleType) -> Iterator[Replacement]:
+def replacements(_: str, module: ModuleType) -> Iterator[Replacement]:
     """The functions that run a graph. They call each other, and the first one is recorded."""
     for name in ("invoke", "ainvoke", "stream", "astream"):
         yield recorded_in(module.Pregel, name, _execution)

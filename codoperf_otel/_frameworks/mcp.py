@@ -13,7 +13,7 @@ from codoperf_otel._frameworks.recorded import Execution, recorded_in
 from codoperf_otel._patching.replacing import Replacement
 
 
-def replacements(module: ModuleType) -> Iterator[Replacement]:
+def replacements(_: str, module: ModuleType) -> Iterator[Replacement]:
     """The one function that runs tools. A client's name of one that is not there does not come to it."""
     yield recorded_in(module.Tool, "run", _execution)
 

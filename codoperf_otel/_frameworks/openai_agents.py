@@ -20,7 +20,7 @@ ORIGIN = "openai-agents"
 _SCOPE = "_codoperf_scope"
 
 
-def replacements(module: ModuleType) -> Iterator[Replacement]:
+def replacements(_: str, module: ModuleType) -> Iterator[Replacement]:
     """What runs workflows and tools, and what begins and ends the spans of agents."""
     if not hasattr(module, "AgentRunner"):  # a program's own package of that name
         return

@@ -14,7 +14,7 @@ from codoperf_otel._patching.replacing import Replacement
 ORIGIN = "pydantic-ai"
 
 
-def replacements(module: ModuleType) -> Iterator[Replacement]:
+def replacements(_: str, module: ModuleType) -> Iterator[Replacement]:
     """``Agent.iter``, by which every run goes, and ``run``."""
     agent = module.Agent
     base = sys.modules["pydantic_ai.capabilities"].AbstractCapability

@@ -10,9 +10,9 @@ from codoperf_otel._frameworks.recorded import Execution, recorded_in
 from codoperf_otel._patching.replacing import Replacement
 
 
-def replacements(module: ModuleType) -> Iterator[Replacement]:
+def replacements(name: str, module: ModuleType) -> Iterator[Replacement]:
     """What runs an agent's steps, and what calls a tool."""
-    if module.__name__ == "smolagents.agents":
+    if name == "smolagents.agents":
         yield recorded_in(module.MultiStepAgent, "_run_stream", _agent)
     else:
         yield recorded_in(module.Tool, "__call__", _tool)

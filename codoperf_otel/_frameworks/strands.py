@@ -10,9 +10,9 @@ from codoperf_otel._frameworks.recorded import Execution, recorded_in
 from codoperf_otel._patching.replacing import Replacement
 
 
-def replacements(module: ModuleType) -> Iterator[Replacement]:
+def replacements(name: str, module: ModuleType) -> Iterator[Replacement]:
     """What runs the loop of an agent, and what runs a tool."""
-    if module.__name__ == "strands.agent.agent":
+    if name == "strands.agent.agent":
         yield recorded_in(module.Agent, "_run_loop", _agent)
     else:
         yield recorded_in(module, "_run_tool", _tool)
