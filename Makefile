@@ -10,12 +10,15 @@ PYTEST := -P -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
 # what is imported thousands of times is compiled once
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test soak test-unit test-stack test-lowest test-pythons test-loaders check types stack up down bench lock dashboards clean
+FRAMEWORKS := $(patsubst requirements/frameworks/%.txt,%,$(wildcard requirements/frameworks/*.txt))
+
+.PHONY: help demo test soak test-unit test-stack test-lowest test-pythons test-loaders test-frameworks check types stack up down bench lock lock-frameworks dashboards clean
 
 help:
 	@echo 'make demo       run the example agent on real source code and see what it cost'
 	@echo 'make test       every check and test; builds the real stack once'
 	@echo 'make test-unit  the quick tests'
+	@echo 'make test-frameworks  the tests with each agent framework'
 	@echo 'make soak       the tests with heavy counts, in full'
 	@echo 'make test-loaders  the ready-made lazy loaders, on the real packages'
 	@echo 'make up, down   start and stop Collector, Jaeger and Prometheus'
@@ -24,7 +27,7 @@ help:
 demo: .venv-demo/.done
 	.venv-demo/bin/codoperf demo $(ARGS)
 
-test: check test-stack test-lowest test-pythons
+test: check test-stack test-lowest test-pythons test-framework-pydantic-ai test-framework-openai-agents test-framework-mcp
 
 check: .venv/.done
 	.venv/bin/ruff check .
@@ -45,6 +48,13 @@ test-lowest: .venv-lowest/.done
 # the ten packages take 400 MB, so this is a check for itself
 test-loaders: .venv-loaders/.done
 	.venv-loaders/bin/python -P -m pytest -q --noconftest tests/ready_made_loaders.py $(ARGS)
+# each agent framework in an environment of its own
+test-frameworks: $(FRAMEWORKS:%=test-framework-%)
+
+test-framework-%: .venv-frameworks/%/.done
+	@echo "framework $*"
+	.venv-frameworks/$*/bin/python -P -m pytest -q -c tests/frameworks/pytest.ini \
+	  tests/frameworks/test_$(subst -,_,$*).py $(ARGS)
 
 soak: .venv/.done
 	CODOPERF_OTEL_TEST_SCALE=1 .venv/bin/python $(PYTEST) $$(grep -lw scale tests/test_*.py) $(ARGS)
@@ -85,6 +95,11 @@ lock: $(UV)
 	$(COMPILE) requirements/lowest.in -o requirements/lowest.txt
 	$(COMPILE) pyproject.toml requirements/loaders.in -c requirements/runtime.txt -o requirements/loaders.txt
 	echo uv | $(COMPILE) - -c requirements/dev.txt -o requirements/uv.txt
+
+lock-frameworks: $(UV)
+	@for each in requirements/frameworks/*.in; do \
+	  $(COMPILE) $$each -o $${each%.in}.txt || exit 1; \
+	done
 
 clean:
 	rm -rf .venv .venv-* .bootstrap dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -131,6 +146,15 @@ $(WHEEL): $(SOURCES) .venv/.locked
 
 .venv-%/.done: .venv-%/.locked $(WHEEL)
 	$(UV) pip install -q --python .venv-$*/bin/python --no-deps --reinstall dist/*.whl
+	@touch $@
+
+.venv-frameworks/%/.locked: requirements/frameworks/%.txt $(UV)
+	$(UV) venv -q --clear --python $(PYTHON) .venv-frameworks/$*
+	$(UV) pip sync -q --python .venv-frameworks/$*/bin/python --require-hashes requirements/frameworks/$*.txt
+	@touch $@
+
+.venv-frameworks/%/.done: .venv-frameworks/%/.locked $(WHEEL)
+	$(UV) pip install -q --python .venv-frameworks/$*/bin/python --no-deps --reinstall dist/*.whl
 	@touch $@
 
 # the demo needs the package and what it runs with, nothing to develop it

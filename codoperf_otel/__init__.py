@@ -47,7 +47,13 @@ if TYPE_CHECKING:
         clear_cache,
         get_cache_stats,
     )
-    from codoperf_otel.instrumentation import CodoperfInstrumentor, instrument, uninstrument
+    from codoperf_otel.instrumentation import (
+        CodoperfInstrumentor,
+        instrument,
+        instrument_agents,
+        uninstrument,
+        uninstrument_agents,
+    )
     from codoperf_otel.lazy_loader import (
         LazyLoader,
         get_lazy_loader,
@@ -113,6 +119,7 @@ __all__ = [
     "get_performance_stats",
     "get_system_metrics",
     "instrument",
+    "instrument_agents",
     "is_loaded",
     "lazy_function",
     "lazy_import",
@@ -129,6 +136,7 @@ __all__ = [
     "track_memory_usage",
     "track_resource_usage",
     "uninstrument",
+    "uninstrument_agents",
     "workflow",
 ]
 
@@ -147,7 +155,13 @@ _MODULES = {
         "clear_cache",
         "get_cache_stats",
     ),
-    "instrumentation": ("CodoperfInstrumentor", "instrument", "uninstrument"),
+    "instrumentation": (
+        "CodoperfInstrumentor",
+        "instrument",
+        "instrument_agents",
+        "uninstrument",
+        "uninstrument_agents",
+    ),
     "lazy_loader": (
         "LazyLoader",
         "get_lazy_loader",

@@ -12,7 +12,7 @@ from threading import RLock
 from time import sleep
 from typing import TypeVar
 
-ROOMS = ("_telemetry", "_readings", "_statistics", "_calls", "_cache", "_children", "_workers")
+ROOMS = ("_telemetry", "_readings", "_statistics", "_calls", "_cache", "_children", "_workers", "_frameworks")
 """The order in which rooms begin anew: each relies on those before it."""
 
 Hook = TypeVar("Hook", bound=Callable[[], object])

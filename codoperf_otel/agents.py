@@ -195,6 +195,7 @@ def _agent_site(given: dict[str, str], budget: Budget | None, name: str, descrip
         agent=name,
         at_end=end_agent,
         budget=budget,
+        execution=_execution(names.INVOKE_AGENT, names.GEN_AI_AGENT_NAME, name),
     )
 
 
@@ -208,6 +209,7 @@ def _tool_site(given: dict[str, str], name: str, description: str | None) -> Sit
         attributes={names.GEN_AI_OPERATION_NAME: names.EXECUTE_TOOL, **named, **described, **given},
         duration_attributes=named,
         at_end=end_tool,
+        execution=_execution(names.EXECUTE_TOOL, names.GEN_AI_TOOL_NAME, name),
     )
 
 
@@ -219,7 +221,12 @@ def _workflow_site(name: str, _: str | None) -> Site:
         histogram=names.WORKFLOW_DURATION,
         attributes={names.GEN_AI_OPERATION_NAME: names.INVOKE_WORKFLOW, **named},
         duration_attributes=named,
+        execution=_execution(names.INVOKE_WORKFLOW, names.GEN_AI_WORKFLOW_NAME, name),
     )
+
+
+def _execution(operation: str, attribute: str, name: str) -> tuple[tuple[str, str], ...]:
+    return (names.GEN_AI_OPERATION_NAME, operation), (attribute, name)
 
 
 def _present(attributes: dict[str, str | None]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from codoperf_otel import _environment_variables as variables
 from codoperf_otel import _telemetry
 from codoperf_otel._calls.context import continue_from_environment
 
-__all__ = ["CodoperfInstrumentor", "instrument", "uninstrument"]
+__all__ = ["CodoperfInstrumentor", "instrument", "instrument_agents", "uninstrument", "uninstrument_agents"]
 
 log = logging.getLogger("codoperf_otel.instrumentation")
 
@@ -79,6 +79,31 @@ def uninstrument() -> None:
     threads.stop()
 
 
+def instrument_agents() -> None:
+    """Record the agents and tools of the agent frameworks that are installed, as `agent` and `tool` do.
+
+    It holds for frameworks that are imported already and for those imported later. Where a framework makes a
+    span of an agent or a tool, what is known of it is put on that span; elsewhere it has one of ours.
+    docs/frameworks.md lists the frameworks. A second call changes nothing.
+
+    Raises:
+        ValueError: ``CODOPERF_OTEL_ENABLED`` is wrong.
+
+    >>> instrument_agents()
+    >>> uninstrument_agents()
+    """
+    from codoperf_otel import _frameworks
+
+    _frameworks.start()
+
+
+def uninstrument_agents() -> None:
+    """Put back what `instrument_agents` has replaced in frameworks."""
+    from codoperf_otel import _frameworks
+
+    _frameworks.stop()
+
+
 def _enable_lean_spans() -> bool:
     """Let later bindings have lean spans where the variable says so. Returns whether that is new."""
     if not variables.flag(variables.LEAN_SPANS, default=False):
@@ -99,9 +124,9 @@ class InstrumentorConfiguration:
 class CodoperfInstrumentor:
     """Monitoring without touching code, under ``opentelemetry-instrument`` or by a call.
 
-    The functions that patterns match are monitored, in loaded modules at once, in others when they are
-    loaded. A pattern is compared with ``module.qualname``. docs/run.md says what is left alone. All instances
-    share one state.
+    Agents and tools of agent frameworks are recorded, as `instrument_agents` does. The functions that
+    patterns match are monitored, in loaded modules at once, in others when they are loaded. A pattern is
+    compared with ``module.qualname``. docs/run.md says what is left alone. All instances share one state.
 
     >>> instrumentor = CodoperfInstrumentor()
     >>> instrumentor.instrument(monitor=["shop.*"], exclude=["shop.legacy.*"])
@@ -146,7 +171,7 @@ class CodoperfInstrumentor:
             ValueError: a pattern or a variable is wrong; the message names it and what is allowed. Where all
                 patterns come from variables it is logged instead, so that other instrumentations go on.
         """
-        from codoperf_otel import _zero_code
+        from codoperf_otel import _frameworks, _zero_code
         from codoperf_otel._zero_code.patterns import Patterns, option_patterns
 
         if _zero_code.is_running():
@@ -159,6 +184,7 @@ class CodoperfInstrumentor:
             variables.check_all()
             must_bind = _enable_lean_spans()
             _zero_code.start(patterns)
+            _frameworks.start()
         except ValueError as error:
             if monitor is not None or exclude is not None:
                 raise
@@ -171,9 +197,10 @@ class CodoperfInstrumentor:
 
     def uninstrument(self, **_: Any) -> None:
         """Put every original back. What went to the providers given here goes to the global ones again."""
-        from codoperf_otel import _zero_code
+        from codoperf_otel import _frameworks, _zero_code
 
         _zero_code.stop()
+        _frameworks.stop()
         if self._has_bound:
             CodoperfInstrumentor._has_bound = False
             _telemetry.bind()

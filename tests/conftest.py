@@ -33,6 +33,8 @@ from codoperf_otel._calls import (
 )
 from codoperf_otel._readings import sampler
 
+collect_ignore = ["frameworks"]  # each has an environment of its own
+
 # a shell that starts this in the background has SIGINT ignored; the programs of tests that send it need it
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -35,7 +35,7 @@ FLOORS = (
     ("cli",),
     ("sdk", "demo", "mcp"),
     ("__init__",),
-    (*PUBLIC, "_zero_code", "logs", "testing"),
+    (*PUBLIC, "_frameworks", "_zero_code", "logs", "testing"),
     ("_decorating",),
     ("_calls", "_cache", "_children", "_imports", "_patching", "_report", "_workers"),
     ("_statistics", "_readings"),

@@ -34,6 +34,7 @@ class Call(Lender):
         "lineage",
         "open_meters",
         "paused_ns",
+        "shared_ns",
         "site",
         "site_for_agent",
         "span",
@@ -48,6 +49,8 @@ class Call(Lender):
     parent: Call | None = None
     within: ForeignSpan | None
     """The span of another library that may name its agent, or one around that."""
+    shared_ns: int | None
+    """The self CPU time of the call that shares its span, and is counted in its place; None without one."""
 
     def fill(
         self,
@@ -70,7 +73,7 @@ class Call(Lender):
         self.task = task
         self.span: Span = INVALID_SPAN
         self.context: Context | None = None
-        self.outer = self.inner = self.shares = self.open_meters = self.within = None
+        self.outer = self.inner = self.shares = self.open_meters = self.within = self.shared_ns = None
         self.cpu_ns = 0
         self.self_ns = self.entered_ns = self.paused_ns = self.suspended_ns = self.yielded = 0
 

@@ -70,7 +70,7 @@ def count_model_call(span: ForeignSpan, *, has_failed: bool) -> None:
     lineage = span.lineage()
     if lineage is None:
         return
-    if has_failed:
+    if has_failed and span.shared_ns is None:
         lineage.add(ERRORS, 1)
     if not is_model_call(attributes):
         return

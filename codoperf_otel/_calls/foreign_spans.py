@@ -53,6 +53,7 @@ class ForeignSpan(Lender):
         "has_left",
         "invocation",
         "process",
+        "shared_ns",
         "span",
         "span_id",
         "tokens",
@@ -61,6 +62,8 @@ class ForeignSpan(Lender):
 
     account: Account | None
     driver: Charged | None
+    shared_ns: int | None
+    """The self CPU time of the call that shares the span."""
     is_block = True
     is_foreign = True
 
@@ -74,7 +77,7 @@ class ForeignSpan(Lender):
         self.process = _process
         self.task = running_task_or_loop()
         self.started_ns = perf_counter_ns()
-        self.cpu_ns = self.outer = self.driver = self.account = self.shares = None
+        self.cpu_ns = self.outer = self.driver = self.account = self.shares = self.shared_ns = None
         self.self_ns = self.entered_ns = 0
         self.has_left = True
         self.tokens: Tokens | None = None

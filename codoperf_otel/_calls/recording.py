@@ -26,6 +26,7 @@ from codoperf_otel._calls.lending import complete
 from codoperf_otel._calls.lineages import CPU_NS, ERRORS, Lineage, inside
 from codoperf_otel._calls.outcomes import is_failure, outcome_of
 from codoperf_otel._calls.recorder import NO_EXEMPLAR
+from codoperf_otel._calls.shared_spans import SharedSpan, share_span
 from codoperf_otel._calls.sites import SECOND_NS, Ending, Site
 from codoperf_otel._calls.tasks import running_task
 from codoperf_otel._calls.thread_clock import ThreadClock
@@ -71,11 +72,13 @@ def begin(
     call = _new(make)
     call.fill(site, here, lineage, around, started, epoch, running_task())
     call.within = within
-    if site.agent is not None or (invocation is not None and invocation.budgets):
-        invocation = joined(invocation, call)
-    call.invocation = invocation
+    is_bound = site.agent is not None or (invocation is not None and invocation.budgets)
+    call.invocation = joined(invocation, call) if is_bound else invocation
     binding = in_force.binding
-    if (
+    shared = None if site.execution is None else share_span(call, parent, around, here.attributes)
+    if shared is not None:
+        call.span = shared
+    elif (
         not clock.busy
         and (not binding.follows_provider or trace._TRACER_PROVIDER is not None)
         and not around.get(_SUPPRESSED)
@@ -83,8 +86,8 @@ def begin(
     ):
         first = here.attributes if not attributes else {**here.attributes, **attributes}
         call.span = _start_span(site, clock, around, first, epoch + started)
-    # without a span there is nothing to be the parent of; an agent must still be found by what it calls
-    if call.span is not INVALID_SPAN or site.agent is not None:
+    # without a span there is nothing to be the parent of; agents and tools must still be found in it
+    if call.span is not INVALID_SPAN or site.execution is not None:
         call.context = with_call(around, call.span, call)
     if site.meters and (site.report is not None or call.span.is_recording()):
         call.open_meters = [meter.open(here.cell) for meter in site.meters]
@@ -127,6 +130,9 @@ def finish(call: Call, clock: ThreadClock, error: BaseException | None = None) -
         _start_late_span(call, clock)
     measured = _close_meters(call) if call.open_meters is not None else None
     attributes = cell.duration_attributes if failure is None else cell.error_attributes(failure)
+    if call.shared_ns is not None:
+        _end_shared(call, clock, measured, error, failure)
+        return
     instruments = in_force.binding.instruments
     is_seen = call.span is not INVALID_SPAN or instruments.exemplars is ALWAYS
     trace_id, span_id = _exemplar(call, wall, instruments) if is_seen else (None, None)
@@ -163,6 +169,23 @@ def _count(lineage: Lineage, call: Call, failure: BaseException | None) -> None:
         lineage.add(ERRORS, 1)
     if call.invocation is not None and call.invocation.budgets:
         call.invocation.ended(call)
+
+
+def _end_shared(
+    call: Call,
+    clock: ThreadClock,
+    measured: Mapping[str, Any] | None,
+    error: BaseException | None,
+    failure: BaseException | None,
+) -> None:
+    """End a call whose span was shared by one that was counted in its place: only its CPU time is left."""
+    call.account.add_late(call.self_ns)
+    if call.invocation is not None and call.invocation.budgets:
+        call.invocation.ended(call)
+    if call.span is not INVALID_SPAN:
+        _end_span(call, clock, measured, error, failure)
+    if call.context is not None:
+        call.let_go()
 
 
 def _record(call: Call, clock: ThreadClock, wall: int, attributes: Attributes, offers: bool) -> None:
@@ -242,7 +265,9 @@ def _end_span(
                 meter.mark(span)
             if late_events.waiting:
                 late_events.mark(call)
-            if failure is not None:
+            if type(span) is SharedSpan:  # type: ignore[comparison-overlap]
+                pass  # whoever it belongs to says how it ended
+            elif failure is not None:
                 _telemetry.record_error(span, failure)
             elif error is not None and (outcome := outcome_of(error)) is not None:
                 span.set_attribute(names.OUTCOME, outcome)
@@ -258,7 +283,7 @@ def _description(call: Call, measured: Mapping[str, Any] | None) -> Attributes:
     found = _telemetry.CleanAttributes()
     if call.cpu_ns is not None:
         found[names.CPU_TIME] = call.cpu_ns / 1e9
-        found[names.CPU_SELF_TIME] = call.self_ns / 1e9
+        found[names.CPU_SELF_TIME] = (call.self_ns + (call.shared_ns or 0)) / 1e9
         if call.site.family is OPERATION:
             found[names.CPU_CLASS] = _cpu_class(call.cpu_ns / 1e9, measured)
     if call.suspended_ns:

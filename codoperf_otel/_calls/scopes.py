@@ -39,12 +39,12 @@ class Scope:
     """
 
     def __init__(self, site: Site, attributes: Mapping[str, Any] | None = None) -> None:
-        self._site = site
+        self.site = site
         self._attributes = attributes
         self._open: list[tuple[BlockCall, Block]] = []
 
     def __enter__(self) -> Self:
-        block = _block(self._site, self._attributes)
+        block = _block(self.site, self._attributes)
         try:
             self._open.append((next(block), block))
         except BaseException:

@@ -101,11 +101,17 @@ class Ending(NamedTuple):
 AtEnd = Callable[[Any, Ending], None]
 """Called with each call that has ended, as soon as it is counted."""
 
-_DERIVED = {"__weakref__", "by_agent", "is_selective"}
+Execution = tuple[tuple[str, str], ...]
+
+_DERIVED = {"__weakref__", "by_agent", "is_selective", "origin"}
 
 
 class Site:
-    """What a function, an operation, an agent or a tool is called and where its calls are counted."""
+    """What a function, an operation, an agent or a tool is called and where its calls are counted.
+
+    `execution` belongs to agents and tools: the attributes by which another span stands for the same one.
+    `origin` is the framework whose adapter records it; None of what a program decorates.
+    """
 
     __slots__ = (
         "__weakref__",
@@ -117,6 +123,7 @@ class Site:
         "capture",
         "cell_name",
         "duration_attributes",
+        "execution",
         "family",
         "histogram",
         "is_selective",
@@ -124,6 +131,7 @@ class Site:
         "min_span_ns",
         "monitor",
         "name",
+        "origin",
         "report",
         "span_name",
         "span_rate",
@@ -148,6 +156,7 @@ class Site:
         report: Report | None = None,
         at_end: AtEnd | None = None,
         budget: Budget | None = None,
+        execution: Execution | None = None,
     ) -> None:
         self.name = name
         self.span_name = span_name
@@ -165,6 +174,8 @@ class Site:
         self.report = report
         self.at_end = at_end
         self.budget = budget
+        self.execution = execution
+        self.origin: str | None = None
         self.is_selective = span_rate is not None or min_span_ns > 0
         self.by_agent: dict[Lineage | None, SiteForAgent] = {}
         _sites.add(ref(self, _sites.discard))

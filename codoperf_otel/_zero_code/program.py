@@ -16,7 +16,7 @@ from types import CodeType, FrameType, ModuleType, TracebackType
 from typing import Any, cast
 
 _MARK = '__import__("codoperf_otel._zero_code", fromlist=("attend_main",)).attend_main()'
-_ROOMS = ("_calls", "_children", "_imports", "_patching", "_workers", "_zero_code", "cli")
+_ROOMS = ("_calls", "_children", "_frameworks", "_imports", "_patching", "_workers", "_zero_code", "cli")
 _MODULES = tuple(f"codoperf_otel.{room}" for room in _ROOMS)
 _FOLDERS = tuple(f"{Path(__file__).parent.parent / room}{os.sep}" for room in _ROOMS)
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)

@@ -9,7 +9,7 @@ import os
 import sys
 from contextlib import suppress
 
-from codoperf_otel import _zero_code, configure
+from codoperf_otel import _frameworks, _zero_code, configure
 from codoperf_otel._calls.sites import calls_over_rate
 from codoperf_otel._environment_variables import (
     EXCLUDE,
@@ -130,6 +130,7 @@ def _begin(arguments: argparse.Namespace, patterns: Patterns, rate: float, comma
     sys.argv = [command[0].rpartition(".")[2], *command[1:]] if arguments.is_module else command
     try:
         configure(arguments.service_name, endpoint=arguments.endpoint, file=arguments.file)
+        _frameworks.start()
         if arguments.monitor or arguments.exclude or not _zero_code.is_running():
             _monitor(
                 arguments, patterns, rate, command

@@ -107,7 +107,7 @@ class _Opened(ForeignSpan):
         found = {} if self._memory is None else dict(self._memory.close(perf_counter_ns()))
         if self.cpu_ns is not None:
             found[names.CPU_TIME] = self.cpu_ns / 1e9
-            found[names.CPU_SELF_TIME] = self.self_ns / 1e9
+            found[names.CPU_SELF_TIME] = (self.self_ns + (self.shared_ns or 0)) / 1e9
         agent = self.lineage()
         if agent is not None and names.GEN_AI_AGENT_NAME not in (span.attributes or ()):
             found[names.GEN_AI_AGENT_NAME] = agent.name

@@ -1,0 +1,30 @@
+"""Google ADK: its agents and tools, inside the spans that it makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+from codoperf_otel._frameworks.recorded import Execution, recorded_in
+from codoperf_otel._patching.replacing import Replacement
+
+AGENTS = ("LlmAgent", "LoopAgent", "ParallelAgent", "SequentialAgent")
+
+
+def replacements(name: str, module: ModuleType) -> Iterator[Replacement]:
+    """What runs a tool, and what runs an agent of each kind."""
+    if name == "google.adk.flows.llm_flows.tools._caller":
+        yield recorded_in(module, "_call_tool_async", _tool)
+        return
+    for kind in map(vars(module).get, AGENTS):
+        if kind is not None and kind.__module__ == name:
+            yield recorded_in(kind, "_run_async_impl", _agent)
+
+
+def _agent(agent: Any, *_: Any, **__: Any) -> Execution:
+    return Execution("agent", agent.name, "google-adk")
+
+
+def _tool(tool: Any, *_: Any, **__: Any) -> Execution:
+    return Execution("tool", tool.name, "google-adk")

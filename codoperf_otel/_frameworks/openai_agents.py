@@ -1,0 +1,73 @@
+"""OpenAI Agents SDK: its runs, agents and tools.
+
+The SDK traces its agents. They are taken from there, also where tracing is disabled. A processor would be
+removed by the program's own ``set_trace_processors``.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+from codoperf_otel._calls.foreign_code import failed
+from codoperf_otel._frameworks.recorded import Execution, block, is_within, recorded_in
+from codoperf_otel._patching.replacing import Replacement
+
+ORIGIN = "openai-agents"
+_SCOPE = "_codoperf_scope"
+
+
+def replacements(_: str, module: ModuleType) -> Iterator[Replacement]:
+    """What runs workflows and tools, and what begins and ends the spans of agents."""
+    if not hasattr(module, "AgentRunner"):  # a program's own package of that name
+        return
+    spans, tool = sys.modules["agents.tracing.spans"], sys.modules["agents.tool"]
+    yield recorded_in(module.AgentRunner, "run", _workflow)
+    yield recorded_in(sys.modules["agents.run_internal.run_loop"], "start_streaming", _workflow)
+    yield recorded_in(tool, "_invoke_function_tool_with_metadata", _tool)
+    for kind in (spans.SpanImpl, spans.NoOpSpan):
+        yield Replacement(kind, "start", kind.start, _followed(kind.start, _begin))
+        yield Replacement(kind, "finish", kind.finish, _followed(kind.finish, _end))
+
+
+def _workflow(*_: Any, run_config: Any = None, **__: Any) -> Execution | None:
+    """A run, unless it is that of an agent which is a tool of another."""
+    if is_within(ORIGIN):
+        return None
+    return Execution("workflow", getattr(run_config, "workflow_name", None) or "Agent workflow", ORIGIN)
+
+
+def _tool(*, function_tool: Any, **_: Any) -> Execution:
+    return Execution("tool", function_tool.name, ORIGIN)
+
+
+def _followed(original: Callable[..., Any], follow: Callable[[Any], None]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def replacement(span: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            if type(span.span_data).__name__ == "AgentSpanData":
+                follow(span.span_data)
+        except Exception as error:
+            failed("an agent of the OpenAI Agents SDK is not recorded", error)
+        return original(span, *args, **kwargs)
+
+    return replacement
+
+
+def _begin(agent: Any) -> None:
+    if not hasattr(agent, _SCOPE) and agent.name:
+        scope = block(Execution("agent", agent.name, ORIGIN))
+        setattr(agent, _SCOPE, (scope.__enter__(), sys.exc_info()[1]))
+
+
+def _end(agent: Any) -> None:
+    """End it: an exception that is handled now, and was not at its begin, is how it failed."""
+    if not hasattr(agent, _SCOPE):
+        return
+    scope, before = getattr(agent, _SCOPE)
+    delattr(agent, _SCOPE)
+    error = sys.exc_info()[1]
+    scope.__exit__(None, None if error is before else error, None)

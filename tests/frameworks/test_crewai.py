@@ -1,0 +1,116 @@
+"""CrewAI: agents and tools are recorded."""
+
+from __future__ import annotations
+
+import pytest
+from crewai import Agent, BaseLLM, Crew, Task
+from crewai.tools import BaseTool, tool
+from observed import BURNT, burn, check_tools, counted
+
+import codoperf_otel as co
+
+pytestmark = pytest.mark.usefixtures("vendors_variables", "quiet")
+
+TOOLS = [("look", "reviewer"), ("read", "planner"), ("search", "planner")]
+
+
+@pytest.fixture
+def quiet(monkeypatch):
+    """CrewAI sends nothing."""
+    for name in ("CREWAI_DISABLE_TELEMETRY", "OTEL_SDK_DISABLED", "CREWAI_DISABLE_TRACKING"):
+        monkeypatch.setenv(name, "true")
+    monkeypatch.setenv("CREWAI_TRACING_ENABLED", "false")
+
+
+class Scripted(BaseLLM):
+    """A model that writes which tool it wants to use, and its answer."""
+
+    answers: list
+
+    def call(self, *_, **__):
+        """The next answer."""
+        return self.answers.pop(0)
+
+    def supports_function_calling(self):
+        """It can only write."""
+        return False
+
+
+def agent(role, tools, llm="openai/gpt-4o-mini"):
+    """An agent of that role."""
+    return Agent(role=role, goal="work", backstory="worker", tools=tools, llm=llm)
+
+
+def team(seconds=0.01):
+    """Two agents, the second of which goes on with what the first has found."""
+
+    @tool("search")
+    def search() -> str:
+        """Finds."""
+        return burn(seconds)
+
+    @tool("look")
+    def look() -> str:
+        """Looks."""
+        return burn(seconds)
+
+    class Read(BaseTool):
+        name: str = "read"
+        description: str = "Reads."
+
+        @co.tool("read")
+        def _run(self) -> str:
+            return burn(seconds)
+
+    agents = [agent("planner", [search, Read()]), agent("reviewer", [look])]
+    tasks = [Task(description="go", expected_output="words", agent=each) for each in agents]
+    return Crew(agents=agents, tasks=tasks)
+
+
+def answers(crew):
+    """What each agent says in the end: what its tools gave."""
+    return [output.raw for output in crew.kickoff().tasks_output]
+
+
+EXPECTED = ["done: planner, planner", "done: reviewer"]
+
+
+def test_each_tool_has_its_agent_its_cpu_time_and_one_span(recorded):
+    """Of parallel tools, decorated and plain, and of agents that hand over to each other."""
+    before = counted("read")
+    assert answers(team(BURNT)) == EXPECTED
+    assert recorded.agents() == ["planner", "reviewer"]
+    check_tools(recorded, TOOLS, "search", "read", "look")
+    assert counted("read") - before == 1
+
+
+def test_a_model_that_writes_which_tool_to_use(recorded):
+    """Its tools are recorded, too."""
+
+    @tool("search")
+    def search() -> str:
+        """Finds."""
+        return burn(BURNT)
+
+    wish = "Thought: search\nAction: search\nAction Input: {}"
+    model = Scripted(model="scripted", answers=[wish, "Thought: so\nFinal Answer: done"])
+    planner = agent("planner", [search], model)
+    task = Task(description="go", expected_output="words", agent=planner)
+    assert answers(Crew(agents=[planner], tasks=[task])) == ["done"]
+    check_tools(recorded, [("search", "planner")], "search")
+
+
+def test_uninstrumenting_restores(unrecorded):
+    """Afterwards the framework is as it was, and only what is decorated is recorded."""
+    before = Agent.execute_task, BaseTool.run
+    co.instrument_agents()
+    assert BaseTool.run is not before[1]
+    co.uninstrument_agents()
+    assert (Agent.execute_task, BaseTool.run) == before
+    answers(team())
+    assert unrecorded.tools() == [("read", None)]
+
+
+def test_example(check_example):
+    """The example of the page."""
+    check_example("CrewAI")

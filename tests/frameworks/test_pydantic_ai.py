@@ -1,0 +1,135 @@
+"""Pydantic AI: its agents and tools are recorded, on its own spans where it makes some."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from observed import BURNT, burn, counted, is_burnt
+from pydantic_ai import Agent
+from pydantic_ai.agent import AbstractAgent
+from pydantic_ai.capabilities import Instrumentation
+from pydantic_ai.models.test import TestModel
+
+import codoperf_otel as co
+
+TOOLS = [("ask", "planner"), ("look", "reviewer"), ("read", "planner"), ("search", "planner")]
+
+
+def team(seconds=0.01, **options):
+    """An agent with parallel tools, one of which asks another agent."""
+    planner = Agent(TestModel(), name="planner", **options)
+    reviewer = Agent(TestModel(), name="reviewer", **options)
+
+    @planner.tool_plain
+    async def search() -> str:
+        return burn(seconds)
+
+    @planner.tool_plain
+    @co.tool("read")
+    def read() -> str:
+        return burn(seconds)
+
+    @planner.tool_plain
+    async def ask() -> str:
+        return (await reviewer.run("look")).output
+
+    @reviewer.tool_plain
+    def look() -> str:
+        return burn(seconds)
+
+    return planner
+
+
+ANSWER = '{"search":"planner","read":"planner","ask":"{\\"look\\":\\"reviewer\\"}"}'
+
+
+@pytest.fixture(params=["no spans", "instrument_all", "capability"])
+def options(request):
+    """The ways by which Pydantic AI makes spans of its own, or none."""
+    Agent.instrument_all(request.param == "instrument_all")
+    yield {"capabilities": [Instrumentation()]} if request.param == "capability" else {}
+    Agent.instrument_all(False)
+
+
+def test_each_tool_has_its_agent_its_cpu_time_and_one_span(recorded, options):
+    """It is so without Pydantic AI's own spans and with them, for decorated tools and for plain ones."""
+    before = counted("read")
+    assert team(BURNT, **options).run_sync("go").output == ANSWER
+    assert recorded.agents() == ["planner", "reviewer"]
+    assert recorded.tools() == TOOLS
+    for tool, agent in TOOLS:
+        assert recorded.around(tool) == agent
+    assert is_burnt(*recorded.burnt("search"), *recorded.burnt("read"), *recorded.burnt("look"))
+    assert counted("read") - before == 1
+
+
+def stream(agent):
+    """The output of a streamed run."""
+
+    async def run():
+        async with agent.run_stream("go") as result:
+            return await result.get_output()
+
+    return asyncio.run(run())
+
+
+def iterate(agent):
+    """The output of a run that is iterated over."""
+
+    async def run():
+        async with agent.iter("go") as steps:
+            async for _ in steps:
+                pass
+        return steps.result.output
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("run", [stream, iterate])
+def test_other_ways_to_run_an_agent(recorded, run):
+    """A streamed run and one that is iterated over are invocations, too."""
+    assert run(team()) == ANSWER
+    assert recorded.agents() == ["planner", "reviewer"]
+    assert recorded.tools() == TOOLS
+
+
+def test_agents_that_run_at_once(recorded):
+    """Each of several runs on one loop has its own tools."""
+
+    async def run():
+        planner = team()
+        return await asyncio.gather(*(planner.run("go") for _ in range(3)))
+
+    assert {result.output for result in asyncio.run(run())} == {ANSWER}
+    assert recorded.tools() == sorted(TOOLS * 3)
+
+
+def test_a_tool_that_fails(recorded):
+    """The program gets the tool's own exception, and the tool's span has it."""
+    agent = Agent(TestModel(), name="planner")
+
+    @agent.tool_plain
+    def search() -> str:
+        raise LookupError("nothing")
+
+    with pytest.raises(LookupError, match="nothing"):
+        agent.run_sync("go")
+    assert [span.attributes["error.type"] for span in recorded.of("execute_tool")] == ["LookupError"]
+    assert [span.attributes["error.type"] for span in recorded.of("invoke_agent")] == ["LookupError"]
+
+
+def test_uninstrumenting_restores(unrecorded):
+    """Afterwards the framework is as it was, and only what is decorated is recorded."""
+    before = Agent.iter, AbstractAgent.run
+    co.instrument_agents()
+    assert (Agent.iter, AbstractAgent.run) != before
+    co.uninstrument_agents()
+    assert (Agent.iter, AbstractAgent.run) == before
+    team().run_sync("go")
+    assert unrecorded.tools() == [("read", None)]
+
+
+def test_example(check_example):
+    """The example of the page."""
+    check_example("Pydantic AI")
