@@ -49,11 +49,11 @@ class CacheManager:
     """Keeps values in memory and on disk, each for a time to live in seconds.
 
     Memory holds `max_memory_items`; the least recently used is evicted first. A value in memory is the very
-    object that was set; on disk are copies, which survive the process: plain data as JSON, bytes and numpy
-    arrays as they are, everything else by pickle, signed with a key that only this user can read. A value
-    that cannot be written stays in memory. The disk tier is one SQLite file under `cache_dir` (the user's
-    cache folder where None), which only this user can read. Where the folder or the disk does not allow it,
-    one warning is logged and everything stays in memory.
+    object that was set; on disk are copies, which survive the process: texts, bytes and numpy arrays as
+    they are, other plain data as JSON, everything else by pickle, signed with a key that only this user can
+    read. A value that cannot be written stays in memory. The disk tier is one SQLite file under `cache_dir`
+    (the user's cache folder where None), which only this user can read. Where the folder or the disk does
+    not allow it, one warning is logged and everything stays in memory.
 
     `name` is what telemetry calls this cache. With ``disk=False`` everything stays in memory, as with
     ``CODOPERF_OTEL_CACHE_DISK=false`` for those who do not say. `tiers` are chosen in place of these:

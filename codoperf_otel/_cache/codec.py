@@ -1,7 +1,7 @@
 """Values as bytes, each by the first codec from which it comes back exactly as it was.
 
-Bytes and numpy arrays are written as they are, plain data as JSON, everything else by pickle. Whoever reads
-pickled bytes checks their signature first: unpickling runs what the bytes say.
+Texts, bytes and numpy arrays are written as they are, other plain data as JSON, everything else by pickle.
+Whoever reads pickled bytes checks their signature first: unpickling runs what the bytes say.
 """
 
 from __future__ import annotations
@@ -32,6 +32,19 @@ class Encoded(NamedTuple):
 
     codec: str
     data: bytes
+
+
+class _Text:
+    name = "text"
+
+    def dumps(self, value: Any) -> bytes | None:
+        try:
+            return value.encode() if type(value) is str else None
+        except UnicodeEncodeError:  # lone surrogates
+            return None
+
+    def loads(self, data: bytes) -> Any:
+        return data.decode()
 
 
 class _Raw:
@@ -113,7 +126,7 @@ class _Exact(Protocol):
     def loads(self, data: bytes) -> Any: ...
 
 
-_EXACT: tuple[_Exact, ...] = (_Json(), _Raw(), _Array())
+_EXACT: tuple[_Exact, ...] = (_Text(), _Json(), _Raw(), _Array())
 
 
 class Codecs:

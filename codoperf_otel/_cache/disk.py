@@ -36,9 +36,9 @@ _OF_EACH_SCOPE = (
     " UNION ALL SELECT (SELECT MIN(scope) FROM entries WHERE scope > of) FROM scopes WHERE of IS NOT NULL)"
     " SELECT row FROM scopes CROSS JOIN entries WHERE scope = of AND expires <= "
 )
-_FIRST = "(SELECT MAX(expires) FROM (SELECT expires FROM entries WHERE scope = of ORDER BY expires LIMIT ?1))"
+_FIRST = "(SELECT MAX(expires) FROM (SELECT expires FROM entries WHERE scope = of ORDER BY expires LIMIT ?))"
 _PURGE = _OF_EACH_SCOPE + "?)"
-_EVICT = _OF_EACH_SCOPE + _FIRST + " ORDER BY expires LIMIT ?1)"
+_EVICT = _OF_EACH_SCOPE + _FIRST + " ORDER BY expires LIMIT ?)"
 
 _COUNT = "SELECT COUNT(*) FROM entries"
 _SIZE = "SELECT SUM(size) FROM entries"
@@ -123,7 +123,7 @@ class Disk:
         self._unchecked = 0
         self._evict(names.EXPIRED, _PURGE, self._items.age.wall())
         while self._database.run(used_bytes, 0) > self._limits.size:
-            if not self._evict(names.SIZE, _EVICT, FIRST_TO_EXPIRE):
+            if not self._evict(names.SIZE, _EVICT, FIRST_TO_EXPIRE, FIRST_TO_EXPIRE):
                 break
 
     def _evict(self, reason: str, query: str, *values: float) -> bool:
