@@ -10,35 +10,30 @@ from typing import Any
 from opentelemetry import trace
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY as _SUPPRESSED
 from opentelemetry.context import Context
-from opentelemetry.metrics import _internal as metrics_api
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
-from codoperf_otel import _telemetry
-from codoperf_otel._calls import greenlets, late_events
+from codoperf_otel._calls import greenlets
 from codoperf_otel._calls.call import Call
 from codoperf_otel._calls.call_ledgers import FinishedCall
-from codoperf_otel._calls.cells import EXEMPLAR_GAP_NS, OPERATION
+from codoperf_otel._calls.cells import EXEMPLAR_GAP_NS
 from codoperf_otel._calls.context import CALL_KEY, named_in, with_call
 from codoperf_otel._calls.foreign_code import failed
 from codoperf_otel._calls.foreign_spans import settle, span_id_in
 from codoperf_otel._calls.invocations import joined
 from codoperf_otel._calls.lending import complete
 from codoperf_otel._calls.lineages import CPU_NS, ERRORS, Lineage, inside
-from codoperf_otel._calls.outcomes import is_failure, outcome_of
+from codoperf_otel._calls.outcomes import is_failure
 from codoperf_otel._calls.recorder import NO_EXEMPLAR
-from codoperf_otel._calls.shared_spans import SharedSpan, share_span
+from codoperf_otel._calls.shared_spans import share_span
 from codoperf_otel._calls.sites import SECOND_NS, Ending, Site
+from codoperf_otel._calls.span_ends import end_span
 from codoperf_otel._calls.tasks import running_task
 from codoperf_otel._calls.thread_clock import ThreadClock
 from codoperf_otel._calls.wall_clock import shared_epoch, wall_clock
 from codoperf_otel._readings.memory import recent
 from codoperf_otel._statistics.ledgers import BATCH
-from codoperf_otel._telemetry import names
 from codoperf_otel._telemetry.attribute_sets import Attributes
 from codoperf_otel._telemetry.binding import ALWAYS, Instruments, in_force
-
-LOW_BELOW, HIGH_FROM = 0.01, 1.0
-"""The bounds of ``codoperf.cpu.class``, in seconds."""
 
 _INTERNAL = SpanKind.INTERNAL
 _modules = sys.modules
@@ -151,17 +146,20 @@ def finish(call: Call, clock: ThreadClock, error: BaseException | None = None) -
     if len(ledger.entries) >= BATCH:
         ledger.fold_if_due()
     if here.lineage is not None:
-        _count(here.lineage, call, failure)
-        if site.at_end is not None:
-            site.at_end(call, Ending(wall, cpu_ns, measured or {}))
-    if instruments.records_durations and (
-        not instruments.follows_provider or metrics_api._METER_PROVIDER is not None
-    ):
+        _count(here.lineage, call, failure, wall, cpu_ns, measured)
+    if instruments.records_durations and instruments.has_provider():
         _record(call, clock, wall, attributes, trace_id is not None or instruments.exemplars is ALWAYS)
     _tell(call, clock, entry, measured, error, failure)
 
 
-def _count(lineage: Lineage, call: Call, failure: BaseException | None) -> None:
+def _count(
+    lineage: Lineage,
+    call: Call,
+    failure: BaseException | None,
+    wall: int,
+    cpu_ns: int | None,
+    measured: Mapping[str, Any] | None,
+) -> None:
     """Count a call for its agent."""
     if call.self_ns:
         lineage.add(CPU_NS, call.self_ns)
@@ -169,6 +167,8 @@ def _count(lineage: Lineage, call: Call, failure: BaseException | None) -> None:
         lineage.add(ERRORS, 1)
     if call.invocation is not None and call.invocation.budgets:
         call.invocation.ended(call)
+    if call.site.at_end is not None:
+        call.site.at_end(call, Ending(wall, cpu_ns, measured or {}))
 
 
 def _end_shared(
@@ -183,7 +183,7 @@ def _end_shared(
     if call.invocation is not None and call.invocation.budgets:
         call.invocation.ended(call)
     if call.span is not INVALID_SPAN:
-        _end_span(call, clock, measured, error, failure)
+        end_span(call, clock, measured, error, failure)
     if call.context is not None:
         call.let_go()
 
@@ -213,7 +213,7 @@ def _tell(
     if site.monitor.log_file is not None:
         site.monitor.log(entry)
     if call.span is not INVALID_SPAN:
-        _end_span(call, clock, measured, error, failure)
+        end_span(call, clock, measured, error, failure)
     if site.report is not None and not clock.busy:
         _report(call, clock, entry[1], measured or {}, failure)
     if call.context is not None:
@@ -246,59 +246,6 @@ def _close_meters(call: Call) -> dict[str, Any]:
     for meter in call.open_meters or ():
         measured.update(meter.close(call.paused_ns))
     return measured
-
-
-def _end_span(
-    call: Call,
-    clock: ThreadClock,
-    measured: Mapping[str, Any] | None,
-    error: BaseException | None,
-    failure: BaseException | None,
-) -> None:
-    before = clock.busy
-    clock.busy = 1
-    try:
-        span = call.span
-        if span.is_recording():
-            span.set_attributes(_description(call, measured))
-            for meter in call.open_meters or ():
-                meter.mark(span)
-            if late_events.waiting:
-                late_events.mark(call)
-            if type(span) is SharedSpan:  # type: ignore[comparison-overlap]
-                pass  # whoever it belongs to says how it ended
-            elif failure is not None:
-                _telemetry.record_error(span, failure)
-            elif error is not None and (outcome := outcome_of(error)) is not None:
-                span.set_attribute(names.OUTCOME, outcome)
-        span.end(call.epoch_ns + call.paused_ns)
-    except Exception as raised:
-        failed("the span of %s may be lost: a processor failed", raised, call.site.span_name)
-    finally:
-        clock.busy = before
-
-
-def _description(call: Call, measured: Mapping[str, Any] | None) -> Attributes:
-    """What the call took."""
-    found = _telemetry.CleanAttributes()
-    if call.cpu_ns is not None:
-        found[names.CPU_TIME] = call.cpu_ns / 1e9
-        found[names.CPU_SELF_TIME] = (call.self_ns + (call.shared_ns or 0)) / 1e9
-        if call.site.family is OPERATION:
-            found[names.CPU_CLASS] = _cpu_class(call.cpu_ns / 1e9, measured)
-    if call.suspended_ns:
-        found[names.SUSPENDED_TIME] = call.suspended_ns / 1e9
-    if call.yielded:
-        found[names.YIELDED_COUNT] = call.yielded
-    if measured:
-        found.update(measured)
-    return found
-
-
-def _cpu_class(own: float, measured: Mapping[str, Any] | None) -> str:
-    """How much CPU time the call and its child processes took: a search can ask for equal values only."""
-    seconds = own + (measured or {}).get(names.CPU_CHILD_PROCESS_TIME, 0)
-    return names.LOW if seconds < LOW_BELOW else names.MEDIUM if seconds < HIGH_FROM else names.HIGH
 
 
 def _report(

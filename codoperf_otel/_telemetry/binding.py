@@ -92,6 +92,10 @@ class Instruments:
         self._to_make: list[str] = []
         self._is_making = False
 
+    def has_provider(self) -> bool:
+        """Whether what is recorded reaches a provider of an SDK's."""
+        return not self.follows_provider or metrics_api._METER_PROVIDER is not None
+
     def offers(self, trace_flags: int) -> bool:
         """Whether a duration in a span with these flags may be an exemplar."""
         return self.exemplars is ALWAYS or (self.exemplars is SAMPLED and bool(trace_flags & 1))
