@@ -61,7 +61,7 @@ def test_stats(ask, folder):
         "parse": (2, 0),
     }
     assert 0 < caches["answers"]["next_expiry_seconds"] <= 60
-    assert caches["answers"]["bytes"] == 3 * len('"value"')
+    assert caches["answers"]["bytes"] == 3 * len("value")
 
 
 def test_stats_as_a_table(capsys, folder):
