@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from statistics import median
 
 import bare
 import ours
@@ -12,6 +13,8 @@ from opentelemetry.sdk.trace.sampling import ParentBased, Sampler, TraceIdRatioB
 from pairs import cpu_a_call, ratio
 
 import codoperf_otel
+
+EMPTY_CALLS = 20_000
 
 
 def _lean() -> Iterator[str]:
@@ -24,12 +27,14 @@ def _lean() -> Iterator[str]:
     yield _line("monitored, below min_span_duration", quick)
     yield _line("tool with process attributes, lean spans", codoperf_otel.tool("work")(bare.work))
     yield _line("agent with process attributes, lean spans", codoperf_otel.agent("work")(bare.work))
+    yield _recorded()
 
 
 def _public() -> Iterator[str]:
     """The SDK's own spans."""
     ours.configure(lean=False)
     yield _line("monitored, the SDK's spans", codoperf_otel.monitor_performance(bare.work))
+    yield _recorded()
 
 
 def _sampled_out(*, lean: bool) -> Iterator[str]:
@@ -41,6 +46,7 @@ def _sampled_out(*, lean: bool) -> Iterator[str]:
 
 def _no_provider() -> Iterator[str]:
     yield _line("monitored, no provider set up", codoperf_otel.monitor_performance(bare.work))
+    yield _recorded()
 
 
 def _disabled() -> Iterator[str]:
@@ -52,6 +58,17 @@ def _disabled() -> Iterator[str]:
     codoperf_otel.configure()
     call = codoperf_otel.monitor_performance(bare.work)
     yield f"monitored, OTEL_SDK_DISABLED: {ratio(cpu_a_call(call), cpu_a_call(base)).in_us()}"
+
+
+def _recorded() -> str:
+    """What is recorded of a function that does nothing: the monitoring's own time."""
+    monitor = codoperf_otel.PerformanceMonitor()
+    call = codoperf_otel.monitor_performance("empty", monitor)(bare.work)
+    for _ in range(EMPTY_CALLS):
+        call()
+    duration = monitor.get_stats("empty")["execution_time"]["p50"]
+    cpu_time = median((each.cpu_percent or 0) / 100 * each.execution_time for each in monitor.metrics)
+    return f"recorded of an empty function: {duration * 1e6:.1f} us, {cpu_time * 1e6:.1f} us of CPU time"
 
 
 def _line(kind: str, call: Callable[[], object], sampler: Sampler | None = None) -> str:
