@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from codoperf_otel._calls.budgets import Budget, BudgetExceeded
+from codoperf_otel._calls.budget_exceeded import BudgetExceeded
+from codoperf_otel._calls.budgets import Budget
 
 __all__ = ["Budget", "BudgetExceeded"]

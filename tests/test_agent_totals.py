@@ -66,16 +66,20 @@ def test_an_agent_has_the_programs_that_it_started(telemetry):
 def test_an_agent_has_the_time_that_its_hits_saved(telemetry, tmp_path):
     """A hit saves the agent that asked, whoever had the value computed."""
 
+    took = []
+
     @co.cached_function(cache_manager=co.CacheManager(tmp_path))
     def slow():
+        began = time.perf_counter()
         time.sleep(0.02)
+        took.append(time.perf_counter() - began)
 
     slow()
     with co.agent("totals saver"):
         slow()
         slow()
     saved = of_agents(telemetry, "codoperf.agent.cache.saved.time")
-    assert saved["totals saver"] == pytest.approx(0.04, rel=0.5)
+    assert saved["totals saver"] == pytest.approx(2 * took[0], rel=0.1)
 
 
 def test_a_workflow_is_a_span_and_a_duration(telemetry):

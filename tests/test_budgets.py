@@ -246,6 +246,48 @@ def test_no_sibling_pays():
     assert [type(outcome) for outcome in outcomes] == [BudgetExceeded, *[type(None)] * 3]
 
 
+def test_no_sibling_gets_it_from_a_cache(tmp_path):
+    """Who waits for what another agent computes, whose budget is used up meanwhile, computes for itself."""
+    begun, waits = threading.Event(), threading.Event()
+
+    @co.cached_function(cache_manager=co.CacheManager(tmp_path))
+    def compute(key):
+        begun.set()
+        waits.wait()
+        read()
+        return key
+
+    @co.agent("cached poor", budget=Budget(tool_calls=0))
+    def poor():
+        return compute("key")
+
+    outcomes = []
+    threads = [threading.Thread(target=lambda: outcomes.append(type(exceeded(poor))))]
+    threads[0].start()
+    begun.wait()
+    threads.append(threading.Thread(target=lambda: outcomes.append(compute("key"))))
+    threads[1].start()
+    waits.set()
+    for thread in threads:
+        thread.join()
+    assert set(outcomes) == {BudgetExceeded, "key"}
+
+
+def test_no_expired_value_stands_in_for_it(tmp_path):
+    """A cache that answers errors by what has expired does not hide that a budget is used up."""
+    values = iter(["first", None])
+
+    @co.cached_function(cache_manager=co.CacheManager(tmp_path), ttl=0.01, stale_if_error=60)
+    def compute():
+        if (value := next(values)) is None:
+            read()
+        return value
+
+    assert compute() == "first"
+    time.sleep(0.02)
+    exceeded(co.agent("stale", budget=Budget(tool_calls=0))(compute))
+
+
 def test_recorded_only(telemetry, caplog):
     """With ``action="record"`` the agent goes on; there is a warning, then an event, each once."""
     budget = Budget(tool_calls=4, action="record", warn_at=0.5)

@@ -10,11 +10,12 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from threading import Lock, RLock, get_ident
 from time import monotonic
-from typing import Any
+from typing import Any, TypeGuard
 
 from opentelemetry.context import Context, create_key
 
 from codoperf_otel._cache.deadlocks import waits_for_caller
+from codoperf_otel._calls.budget_exceeded import BudgetExceeded
 from codoperf_otel._calls.runtime_context import runtime
 from codoperf_otel._telemetry.interrupts import is_of_signal_handler
 
@@ -74,7 +75,7 @@ class Flight:
         """Note the outcome. What interrupts one thread or task is nobody else's outcome: they try again."""
         if error is None:
             self._value = value
-        elif isinstance(error, Exception) and not is_of_signal_handler(error):
+        elif concerns_all(error):
             self._error = error
         else:
             return
@@ -138,6 +139,15 @@ class Flight:
             return self._value
         finally:
             del self  # else the error's traceback would hold its own flight
+
+
+def concerns_all(error: BaseException | None) -> TypeGuard[Exception]:
+    """Whether an error is one of the computation, whoever asks; not what stops one caller alone."""
+    return (
+        isinstance(error, Exception)
+        and not isinstance(error, BudgetExceeded)
+        and not is_of_signal_handler(error)
+    )
 
 
 def _marks(context: Context) -> tuple[Mark, ...]:

@@ -13,7 +13,7 @@ from opentelemetry.context import Context
 from codoperf_otel import _telemetry
 from codoperf_otel._cache import once_only
 from codoperf_otel._cache.claims import Claim, Claims
-from codoperf_otel._cache.flights import Flight
+from codoperf_otel._cache.flights import Flight, concerns_all
 from codoperf_otel._cache.marks import Marks
 from codoperf_otel._cache.namespace import Location, Namespace
 from codoperf_otel._cache.tiers import Item
@@ -23,7 +23,7 @@ from codoperf_otel._calls.runtime_context import runtime
 from codoperf_otel._calls.thread_clock import thread
 from codoperf_otel._telemetry import names
 from codoperf_otel._telemetry.attribute_sets import Attributes
-from codoperf_otel._telemetry.interrupts import is_of_signal_handler, raise_interrupt
+from codoperf_otel._telemetry.interrupts import raise_interrupt
 
 log = logging.getLogger("codoperf_otel.cache")
 
@@ -227,8 +227,7 @@ class Load:
     def _may_stand_in(self, found: Item, error: BaseException | None, seconds: float) -> bool:
         """Whether an expired value may still be returned in place of an error: it was not cleared since."""
         return (
-            isinstance(error, Exception)
-            and not is_of_signal_handler(error)
+            concerns_all(error)
             and found.ttl - seconds > -self._cache.namespace.grace
             and self._cache.namespace.flights.has(self._location.key, self._landing)
         )

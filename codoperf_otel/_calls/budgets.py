@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from codoperf_otel import _forks, _telemetry
 from codoperf_otel._calls import late_events
+from codoperf_otel._calls.budget_exceeded import BudgetExceeded
 from codoperf_otel._calls.foreign_code import failed
 from codoperf_otel._calls.lineages import CHILD_PROCESS_NS, CPU_NS, TOKENS, TOOL_CALLS
 from codoperf_otel._calls.meters import opened_peak
@@ -28,29 +29,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("codoperf_otel.agents")
 
 _MIB = 1 << 20
-
-
-class BudgetExceeded(RuntimeError):  # noqa: N818  # as the limit of a server's
-    """A run of an agent used more than its `Budget` allows.
-
-    ``agent`` is its name, ``resource`` the budget's argument that was exceeded, ``limit`` its value, and
-    ``used`` what was used when this was seen.
-
-    >>> print(BudgetExceeded("reviewer", "tool_calls", 10, 11))
-    agent reviewer has used 11 of tool_calls=10
-    """
-
-    __module__ = "codoperf_otel.budgets"
-
-    def __init__(self, agent: str, resource: str, limit: float, used: float) -> None:
-        super().__init__(agent, resource, limit, used)
-        self.agent = agent
-        self.resource = resource
-        self.limit = limit
-        self.used = used
-
-    def __str__(self) -> str:
-        return f"agent {self.agent} has used {self.used:.6g} of {self.resource}={self.limit:g}"
 
 
 class Budget:
