@@ -23,12 +23,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 CALL_KEY = create_key("codoperf-call")
-_SPAN_KEY = next(iter(trace.set_span_in_context(trace.INVALID_SPAN, Context())))
+SPAN_KEY = next(iter(trace.set_span_in_context(trace.INVALID_SPAN, Context())))
 
 
 def with_call(around: Context, span: Span, call: Call) -> Context:
     """A new Context: the values of the one around, with this span and this call as the current ones."""
-    return Context({**around, _SPAN_KEY: span, CALL_KEY: call})
+    return Context({**around, SPAN_KEY: span, CALL_KEY: call})
 
 
 def call_in(context: Context) -> Call | None:
@@ -43,7 +43,7 @@ def current_call() -> Call | None:
 
 def lender_in(context: Context) -> Lender | None:
     """Who has what is run in a Context by nobody else: the innermost span of another library, or call."""
-    span = context.get(_SPAN_KEY)
+    span = context.get(SPAN_KEY)
     found = None if span is None else lender_of(charged_for(span))
     return call_in(context) if found is None else found
 
@@ -51,7 +51,7 @@ def lender_in(context: Context) -> Lender | None:
 def named_in(context: Context) -> tuple[str | None, ForeignSpan | None]:
     """The agent in force in a Context; where spans of other libraries may name one, the innermost of them."""
     call = call_in(context)
-    span = context.get(_SPAN_KEY)
+    span = context.get(SPAN_KEY)
     if span is not None and (call is None or span is not call.span):
         found = charged_for(span)
         if found is not None:
