@@ -146,6 +146,7 @@ class RemoteCall(Call):
         self.epoch_ns = wall_clock.epoch_ns
         self.span = INVALID_SPAN
         self.around = self.context = self.within = self.invocation = None
+        self.shared_ns = 0  # there is no span to share
         self.shares = NoShares()
 
     @property

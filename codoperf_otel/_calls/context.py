@@ -24,12 +24,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 CALL_KEY = create_key("codoperf-call")
-_SPAN_KEY = next(iter(trace.set_span_in_context(trace.INVALID_SPAN, Context())))
+SPAN_KEY = next(iter(trace.set_span_in_context(trace.INVALID_SPAN, Context())))
 
 
 def with_call(around: Context, span: Span, call: Call) -> Context:
     """A new Context: the values of the one around, with this span and this call as the current ones."""
-    return Context({**around, _SPAN_KEY: span, CALL_KEY: call})
+    return Context({**around, SPAN_KEY: span, CALL_KEY: call})
 
 
 def call_in(context: Context) -> Call | None:
@@ -45,7 +45,7 @@ def current_call() -> Call | None:
 def lender_in(context: Context) -> Lender | None:
     """Who has what is run in a Context by nobody else: the innermost span of another library, or call."""
     call = call_in(context)
-    span = context.get(_SPAN_KEY)
+    span = context.get(SPAN_KEY)
     if span is None or (call is not None and span is call.span):
         return call
     return lender_of(charged_for(span)) or call
@@ -62,7 +62,7 @@ def prepared_lender_in(context: Context) -> Lender | None:
 def named_in(context: Context) -> tuple[Lineage | None, ForeignSpan | None]:
     """The agent in force in a Context; where spans of other libraries may name one, the innermost of them."""
     call = call_in(context)
-    span = context.get(_SPAN_KEY)
+    span = context.get(SPAN_KEY)
     if span is not None and (call is None or span is not call.span):
         found = charged_for(span)
         if found is not None:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
+from codoperf_otel._calls.context import SPAN_KEY
 from codoperf_otel._calls.foreign_code import failed
 from codoperf_otel._calls.foreign_spans import ForeignSpan, charged_for
 from codoperf_otel._telemetry.attribute_sets import Attributes
@@ -51,10 +51,10 @@ class SharedSpan:
 def share_span(call: Call, outer: Call | None, around: Context, given: Attributes) -> Span | None:
     """The span that a call which begins shares, with the attributes given to it that it lacks; else None."""
     try:
-        current = trace.get_current_span(around)
+        current = cast("Span | None", around.get(SPAN_KEY))
         if outer is not None and current is outer.span:
             return _shared_with_call(call, outer)
-        return _shared_with_library(call, current, given)
+        return None if current is None else _shared_with_library(call, current, given)
     except Exception as error:
         failed("a span cannot be shared by %s", error, call.site.span_name)
         return None
@@ -62,9 +62,9 @@ def share_span(call: Call, outer: Call | None, around: Context, given: Attribute
 
 def _shared_with_call(call: Call, outer: Call) -> Span | None:
     """Share the span of a call: of the same execution, recorded by others, and still running."""
-    if not outer.is_running or outer.shared_ns is not None:
+    if outer.shared_ns is not None or outer.site.execution != call.site.execution:
         return None
-    if outer.site.execution != call.site.execution or outer.site.origin == call.site.origin:
+    if outer.site.origin == call.site.origin or not outer.is_running:
         return None
     outer.shared_ns = 0
     return cast("Span", SharedSpan(outer.span, call, outer))
