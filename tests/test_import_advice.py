@@ -227,6 +227,7 @@ def test_patch_can_be_applied(folder, advice):
     assert advice("program.py", "a")["changes"] == []
 
 
+@pytest.mark.once
 def test_patch_of_a_file_without_a_last_line_end(folder):
     """The patch says so, as `diff` does, and can be applied."""
     write(folder, program="import heavy\ndef work():\n    return heavy")
@@ -240,6 +241,7 @@ COUNTED = "import heavy, sys\nwith open('runs', 'a') as runs:\n    runs.write(sy
 UNUSED = "def work():\n    heavy\n"
 
 
+@pytest.mark.once
 def test_program_runs_twice_at_most(folder):
     """It is run again, with the same input and in silence, only if there is something to try."""
     write(folder, program=f"{COUNTED}{UNUSED}print('shown')\n", plain=COUNTED)
@@ -258,6 +260,7 @@ ENDINGS = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("end", "message"), ENDINGS.values(), ids=ENDINGS)
 def test_second_run_that_ends_otherwise_is_no_measure(folder, end, message):
     """Nothing is advised by it, and one line says why."""
@@ -276,6 +279,7 @@ def test_source_that_is_no_python_is_left_alone(folder, text, advice):
     assert advice("program.py")["changes"] == []
 
 
+@pytest.mark.once
 def test_report_has_the_advice(folder):
     """The terminal shows what could wait, what that saves, and who uses it."""
     write(folder, program=PROGRAM.replace("if len", "import shared\nshared.time\nreport()\nif len"))
@@ -288,6 +292,7 @@ def test_report_has_the_advice(folder):
     assert re.search(r"^1 import moved into the functions that need it: \d.* ms less;", text, re.MULTILINE)
 
 
+@pytest.mark.once
 def test_missing_rich_is_said_before_the_program_runs(folder):
     """A program is not run for a report that cannot be shown."""
     write(folder, program="print('ran')\n")

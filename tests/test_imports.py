@@ -121,6 +121,15 @@ def test_module_is_run(folder):
     assert "heavy.part" in flat(json.loads(shown.stdout)["imports"])
 
 
+def test_safe_path_holds(folder, monkeypatch):
+    """The program's path is what it is under `python`, with `PYTHONSAFEPATH` too."""
+    (folder / "path.py").write_text("import sys\nprint(sys.path)\n")
+    plain = [sys.executable, "path.py"]
+    assert run("--no-advice", "path.py").stdout.startswith(subprocess.check_output(plain, text=True))
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")
+    assert run("--no-advice", "path.py").stdout.startswith(subprocess.check_output(plain, text=True))
+
+
 @pytest.mark.parametrize(
     ("end", "status"), [("sys.exit(3)", 3), ("1 / 0", 1), ("os.kill(os.getpid(), 15)", None), ("", 0)]
 )
@@ -236,7 +245,7 @@ IMPORTTIME = re.compile(r"^import time:\s*\d+ \|\s*(\d+) \|\s*(\S+)$", re.MULTIL
 def both_times(program: str) -> tuple[dict[str, int], dict[str, int]]:
     """The nanoseconds of each module, by the tracer and by `-X importtime`, in one process."""
     Path("changes").write_bytes(marshal.dumps({}))
-    command = [sys.executable, "-P", "-X", "importtime", tracing.__file__, "record", "changes", program]
+    command = [sys.executable, "-X", "importtime", tracing.__file__, "record", "changes", program]
     shown = subprocess.run(command, capture_output=True, text=True, check=True)
     recorded = marshal.loads(Path("record").read_bytes())
     imports = [one for records in recorded for one in tree(records)]

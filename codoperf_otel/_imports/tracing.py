@@ -173,8 +173,14 @@ def _change(changed: dict[str, CodeType]) -> None:
     _loader.get_code = get_code
 
 
+def _put_first(folder: str) -> None:
+    """Let modules be found there, as the interpreter does."""
+    if not sys.flags.safe_path:
+        sys.path.insert(0, folder)
+
+
 def _run_script(path: str, changed: dict[str, CodeType]) -> None:
-    sys.path.insert(0, os.path.dirname(os.path.realpath(path)))  # noqa: PTH120  # pathlib is not loaded
+    _put_first(os.path.dirname(os.path.realpath(path)))  # noqa: PTH120  # pathlib is not loaded
     with open(path, "rb") as file:  # noqa: PTH123
         code = changed.get(path) or compile(file.read(), path, "exec", dont_inherit=True)
     vars(sys.modules["__main__"]).update(__file__=path)
@@ -190,14 +196,15 @@ def main() -> None:
         _change(changed)
     is_module = command[0] == "-m"
     sys.argv = command[1:] if is_module else command
-    del sys.path[0]
+    if not sys.flags.safe_path:
+        del sys.path[0]
     main_module = type(sys)("__main__")
     vars(main_module)["__builtins__"] = __builtins__
     sys.modules["__main__"] = main_module
     ended: list[list[Record]] = []
     process, tracer = os.getpid(), Tracer(ended.append, _rss_reader())
     if is_module:
-        sys.path.insert(0, os.getcwd())  # noqa: PTH109
+        _put_first(os.getcwd())  # noqa: PTH109
         import runpy  # as the interpreter does, too
     tracer.start()
     try:
