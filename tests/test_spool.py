@@ -227,6 +227,20 @@ def test_memory_is_bounded_where_the_disk_takes_nothing(tmp_path, monkeypatch):
     assert lost() == {"spool_full": 20}
 
 
+def test_what_is_in_memory_at_the_end_is_counted(tmp_path, monkeypatch):
+    """Nobody sends it any more."""
+    writer = writer_at(tmp_path)
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", fail)
+    writer.append(b"one", 3)
+    assert lost() == {}
+    writer.close()
+    assert lost() == {"spool_full": 3}
+
+
 def test_a_removed_folder_is_made_anew(tmp_path):
     """What comes later is on disk."""
     import shutil

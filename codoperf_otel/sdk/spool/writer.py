@@ -111,9 +111,11 @@ class Writer:
         return any(segment is None or path != segment.path for path in found)
 
     def close(self) -> None:
-        """Let others have what is left."""
+        """Let others have what is left; what is in memory only is lost."""
         with self.alone():
             self._write_all()
             if self.segment is not None and self.segment.is_sent and self.segment is not self.being_sent:
                 self.segment.remove()
             self._part_with(self.segment)
+        while self.in_memory:
+            self.destination.lost(self.signal, names.SPOOL_FULL, self.in_memory.popleft().items)
