@@ -47,11 +47,11 @@ class Process:
 
     def perf_counter_ns(self) -> int:
         """Nanoseconds."""
-        return round(self.now * 1e9)
+        return round((self.now + 5) * 1e9)
 
     def process_time_ns(self) -> int:
         """Nanoseconds of CPU time."""
-        return round(self.cpu_time * 1e9)
+        return round((self.cpu_time + 3) * 1e9)
 
 
 @pytest.fixture
@@ -236,6 +236,14 @@ def test_the_first_the_last_and_the_highest_are_kept(process, limit):
     assert found.peak_memory_rss_mb == 99.0
 
 
+def test_while_there_is_place_all_are_kept():
+    """None goes before there are too many."""
+    bounded = BoundedSnapshots(6)
+    for number in range(5):
+        bounded.add(ResourceSnapshot(float(number), 1.0, 0, 0, 0, 0, 1))
+    assert [each.timestamp for each in bounded.kept] == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
 def test_of_equal_heights_the_first_is_the_highest():
     """Where there is no place left every other one goes, and the highest stays."""
     bounded = BoundedSnapshots(3)
@@ -330,7 +338,13 @@ def test_a_real_benchmark_takes_its_time():
 
 @pytest.mark.parametrize(
     ("p_value", "u", "verdict"),
-    [(0.05, 0.0, "same"), (0.049, 0.0, "slower"), (0.049, 4.0, "faster"), (0.049, 2.0, "faster")],
+    [
+        (0.05, 0.0, "same"),
+        (0.049, 0.0, "slower"),
+        (0.049, 1.5, "slower"),
+        (0.049, 4.0, "faster"),
+        (0.049, 2.0, "faster"),
+    ],
 )
 def test_a_verdict_needs_a_p_value_below_five_percent(monkeypatch, p_value, u, verdict):
     """Which one is faster, the test's figure says."""
