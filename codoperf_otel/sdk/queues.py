@@ -52,23 +52,23 @@ class Queue:
     def begin_anew(self) -> None:
         """Nothing is held: at the start, and in a forked child, where the SDK empties its queue."""
         self._handed = Tally()
+        self.free = self._handed.left
         self._taken = 0
-        self._full_at = sys.maxsize - self.size
+        self.full_at = sys.maxsize - self.size
         self._waiting: deque[threading.Lock] = deque()
         self._taker = 0
 
     @property
     def is_full(self) -> bool:
         """Whether it holds as much as it may."""
-        return length_hint(self._handed.left) <= self._full_at
+        return length_hint(self.free) <= self.full_at
 
     def has_room(self) -> bool:
-        """Whether one more may be handed on. This may wait; what may not be handed on is counted."""
-        return length_hint(self._handed.left) > self._full_at or self._make_room()
+        """Whether one more may be handed on, which `next(queue.free)` then counts. This may wait.
 
-    def hand_over(self) -> None:
-        """One more was handed on."""
-        next(self._handed.left)
+        What may not be handed on is counted as dropped.
+        """
+        return length_hint(self.free) > self.full_at or self._make_room()
 
     def take(self, number: int) -> None:
         """The exporter has taken so many."""
@@ -77,7 +77,7 @@ class Queue:
 
     def _set_taken(self, taken: int) -> None:
         self._taken = taken
-        self._full_at = sys.maxsize - self.size - taken
+        self.full_at = sys.maxsize - self.size - taken
         while self._waiting:
             self._waiting.popleft().release()
 

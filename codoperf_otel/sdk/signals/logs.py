@@ -95,7 +95,7 @@ class QueuedLogs(BatchLogRecordProcessor):
         """Hand a record on."""
         if self.__queue.has_room():
             super().on_emit(log_record)
-            self.__queue.hand_over()
+            next(self.__queue.free)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Export what there is."""

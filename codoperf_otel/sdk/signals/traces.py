@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import length_hint
 from pathlib import Path
 
 from opentelemetry.sdk.resources import Resource
@@ -13,7 +14,7 @@ from opentelemetry.sdk.trace.export import (
     SpanExporter,
     SpanExportResult,
 )
-from opentelemetry.trace import get_tracer_provider, set_tracer_provider
+from opentelemetry.trace import TraceFlags, get_tracer_provider, set_tracer_provider
 
 from codoperf_otel.sdk.errors import Destination
 from codoperf_otel.sdk.exporter_factory import exporter_factory
@@ -92,13 +93,17 @@ class QueuedSpans(BatchSpanProcessor):
     def __init__(self, exporter: GuardedSpanExporter, queue: Queue) -> None:
         self.__queue = queue
         exporter.taken = queue.take
+        self.__hand_on = super().on_end
         super().__init__(exporter, queue.inner_size)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Hand a sampled span on."""
-        if span.context and span.context.trace_flags.sampled and self.__queue.has_room():
-            super().on_end(span)
-            self.__queue.hand_over()
+        queue, context = self.__queue, span.context
+        if not (context and context.trace_flags & TraceFlags.SAMPLED):
+            return
+        if length_hint(queue.free) > queue.full_at or queue.has_room():  # a call costs more
+            self.__hand_on(span)
+            next(queue.free)
 
     def force_flush(self, timeout_millis: int | None = None) -> bool:
         """Export what there is."""
