@@ -120,6 +120,40 @@ def test_sigterm_among_requests(name, scale, tmp_path):
         assert_nothing_is_lost(folder, 1)
 
 
+WITHOUT_THREADS = """
+import asyncio, sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+import codoperf_otel as co
+
+co.configure(file=sys.argv[1])  # before uvicorn is loaded
+import uvicorn
+
+@co.monitor_performance("request")
+def work():
+    pass
+
+async def main():
+    threads = ThreadPoolExecutor()
+    threads.shutdown()
+    asyncio.get_running_loop().set_default_executor(threads)
+    server = uvicorn.Server(uvicorn.Config(None, port=0, lifespan="off", log_level="error"))
+    server.should_exit = True
+    work()
+    await server.serve()
+    print(Path(sys.argv[1], "traces.jsonl").read_text().count('"name":"request"'))
+
+asyncio.run(main())
+"""
+
+
+def test_a_loop_without_threads(tmp_path):
+    """The end of uvicorn flushes in the loop's own thread where there is no other."""
+    program = [sys.executable, "-W", "error", "-c", WITHOUT_THREADS, tmp_path]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=30)
+    assert (done.stdout, done.stderr) == ("1\n", "")
+
+
 @pytest.mark.parametrize("pool", CELERY)
 def test_celery(pool, tmp_path):
     """Each task is a span and is counted when the worker has ended, also where its processes are recycled."""

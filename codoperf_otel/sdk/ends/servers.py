@@ -59,8 +59,13 @@ async def _flush() -> None:
     """Send what there is now. The loop goes on: an endpoint may be served by it."""
     from asyncio import to_thread
 
-    if last_flush.handle is not None:
-        await to_thread(last_flush.handle.force_flush, last_flush.SECONDS)
+    handle = last_flush.handle
+    if handle is None:
+        return
+    try:
+        await to_thread(handle.force_flush, last_flush.SECONDS)
+    except RuntimeError:  # the program has shut the loop's threads down
+        handle.force_flush(last_flush.SECONDS)
 
 
 def _attend_celery(module: Any) -> None:
