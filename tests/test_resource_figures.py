@@ -15,7 +15,7 @@ from codoperf_otel._calls import trackings
 from codoperf_otel._readings import process_readings, snapshots
 from codoperf_otel._readings.process_readings import Cpu, Memory
 from codoperf_otel._readings.snapshots import BoundedSnapshots, Snapshots
-from codoperf_otel._statistics import resource_reports
+from codoperf_otel._statistics import rank_test as rank_tests
 from codoperf_otel._statistics.rank_test import RankTest, rank_test
 from codoperf_otel.resource_tracker import (
     ResourceSnapshot,
@@ -348,7 +348,7 @@ def test_a_real_benchmark_takes_its_time():
 )
 def test_a_verdict_needs_a_p_value_below_five_percent(monkeypatch, p_value, u, verdict):
     """Which one is faster, the test's figure says."""
-    monkeypatch.setattr(resource_reports, "rank_test", lambda *_: RankTest(u, p_value))
+    monkeypatch.setattr(rank_tests, "rank_test", lambda *_: RankTest(u, p_value))
     before, after = (
         {"benchmark_metrics": {"durations": durations}} for durations in ([1.0, 3.0], [4.0, 6.0])
     )

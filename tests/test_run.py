@@ -606,10 +606,17 @@ def on_a_terminal(*arguments, cwd):
     return shown.decode().splitlines()
 
 
+TIME = r"(\d\S* m?s)"
 START = re.compile(
-    r"codoperf: (\d\S*) s until the first line \((\d\S*) s of it Python and codoperf\);"
-    r" imports (\d+) ms, most of it shop (\d+) ms, tea (\d+\.?\d*) ms, (\w+) .*s"
+    rf"codoperf: {TIME} until the first line \({TIME} of it Python and codoperf\);"
+    rf" imports {TIME}, most of it shop {TIME}, tea {TIME}, (\w+) .*s"
 )
+
+
+def milliseconds(shown):
+    """A duration as it is shown, as a number."""
+    number, unit = shown.split()
+    return float(number) * {"s": 1000, "ms": 1}[unit]
 
 
 def test_start_up_is_told_on_a_terminal(tmp_path):
@@ -621,8 +628,8 @@ def test_start_up_is_told_on_a_terminal(tmp_path):
     (tmp_path / "tea.py").write_text(slow.format(0.1))
     (tmp_path / "empty.py").write_text("")
     (line,) = on_a_terminal("--file", "telemetry", "-m", "shop", cwd=tmp_path)
-    first_line, own, imports, shop, tea = map(float, START.fullmatch(line).groups()[:5])
-    assert first_line >= own + 0.28  # of which the kernel's clock of process starts knows hundredths
+    first_line, own, imports, shop, tea = map(milliseconds, START.fullmatch(line).groups()[:5])
+    assert first_line >= own + 280  # of which the kernel's clock of process starts knows hundredths
     assert shop >= 300
     assert tea >= 100
     assert imports >= shop + tea - 1

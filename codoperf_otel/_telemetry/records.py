@@ -13,9 +13,11 @@ from codoperf_otel._telemetry import names
 from codoperf_otel._telemetry.interrupts import raise_interrupt
 
 AREAS = (
+    "agents",
     "cache",
     "calls",
     "export",
+    "imports",
     "instrumentation",
     "lazy_loader",
     "monitoring",
