@@ -26,6 +26,8 @@ START = """
 import os, signal, sys, threading, time
 import codoperf_otel as co
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests by nohup ignores it
+
 @co.monitor_performance("work")
 def work():
     pass
