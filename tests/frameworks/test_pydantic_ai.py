@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from observed import BURNT, burn, counted, is_burnt
+from observed import BURNT, burn, check_tools, counted
 from pydantic_ai import Agent
 from pydantic_ai.agent import AbstractAgent
 from pydantic_ai.capabilities import Instrumentation
@@ -44,24 +44,28 @@ def team(seconds=0.01, **options):
 ANSWER = '{"search":"planner","read":"planner","ask":"{\\"look\\":\\"reviewer\\"}"}'
 
 
-@pytest.fixture(params=["no spans", "instrument_all", "capability"])
-def options(request):
-    """The ways by which Pydantic AI makes spans of its own, or none."""
-    Agent.instrument_all(request.param == "instrument_all")
-    yield {"capabilities": [Instrumentation()]} if request.param == "capability" else {}
+@pytest.fixture
+def instrument_all(request):
+    """Whether all of Pydantic AI's agents make spans of their own."""
+    Agent.instrument_all(request.param)
+    yield request.param
     Agent.instrument_all(False)
 
 
-def test_each_tool_has_its_agent_its_cpu_time_and_one_span(recorded, options):
+@pytest.mark.parametrize(
+    ("instrument_all", "options"),
+    [(False, {}), (True, {}), (False, {"capabilities": [Instrumentation()]})],
+    indirect=["instrument_all"],
+)
+def test_each_tool_has_its_agent_its_cpu_time_and_one_span(recorded, instrument_all, options):
     """It is so without Pydantic AI's own spans and with them, for decorated tools and for plain ones."""
     before = counted("read")
     assert team(BURNT, **options).run_sync("go").output == ANSWER
     assert recorded.agents() == ["planner", "reviewer"]
-    assert recorded.tools() == TOOLS
-    for tool, agent in TOOLS:
-        assert recorded.around(tool) == agent
-    assert is_burnt(*recorded.burnt("search"), *recorded.burnt("read"), *recorded.burnt("look"))
+    check_tools(recorded, TOOLS, "search", "read", "look")
     assert counted("read") - before == 1
+    are_ours = not options and not instrument_all
+    assert all(("codoperf.cpu.time" in span.attributes) == are_ours for span in recorded.of("invoke_agent"))
 
 
 def stream(agent):
