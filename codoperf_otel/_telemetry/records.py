@@ -17,6 +17,7 @@ AREAS = (
     "calls",
     "export",
     "instrumentation",
+    "imports",
     "lazy_loader",
     "monitoring",
     "performance_monitor",
