@@ -593,7 +593,7 @@ def test_forked_children_are_monitored(tmp_path):
 def on_a_terminal(*arguments, cwd):
     """What a command's stderr shows on a terminal."""
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}  # of forks
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "PYTHON_COLORS": "0"}
     with subprocess.Popen(
         [*RUN, *arguments], stdout=subprocess.DEVNULL, stderr=theirs, cwd=cwd, env=environment
     ):

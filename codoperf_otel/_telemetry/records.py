@@ -19,6 +19,7 @@ AREAS = (
     "export",
     "imports",
     "instrumentation",
+    "imports",
     "lazy_loader",
     "monitoring",
     "performance_monitor",
