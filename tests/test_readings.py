@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import mmap
 import os
 import subprocess
 import sys
@@ -292,7 +293,8 @@ def test_context_switches_count_every_thread():
 def test_page_faults_and_cpu_time_rise_with_use():
     """Touching new memory is a minor fault a page, and computing is user time."""
     faults, spent = process_readings.faults(), process_readings.cpu()
-    b"x" * (40 * MIB)  # zeros would be pages that nobody has touched
+    with mmap.mmap(-1, 40 * MIB) as fresh:  # the heap may have pages that were touched before
+        fresh.write(bytes(40 * MIB))
     sum(range(2_000_000))
     assert process_readings.faults().minor > faults.minor
     assert process_readings.cpu().user > spent.user
