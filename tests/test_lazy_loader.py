@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import importlib
 import inspect
-import mmap  # noqa: F401  # loaded before the lazy module that uses it
 import pickle
 import sys
 import threading
@@ -13,6 +12,7 @@ import time
 from abc import ABC
 from types import ModuleType
 
+import fresh_memory  # noqa: F401  # loaded before the lazy module that uses it
 import pytest
 
 from codoperf_otel import lazy_loader
@@ -332,9 +332,8 @@ def test_circle_across_threads(module):
 def test_event_is_on_the_span_of_the_first_use(module, telemetry):
     """The span in which the module is first used has one event with all its figures; the next has none."""
     module("lazy_brought_along")
-    # not the heap's: it may have pages that were touched before
-    kept = "kept = mmap.mmap(-1, 30 << 20)\nkept.write(bytes(30 << 20))\n"
-    loader = LazyLoader(module("lazy_event", f"import lazy_brought_along, mmap\n{kept}"))
+    code = "import lazy_brought_along, fresh_memory\nkept = fresh_memory.fresh(30)\n"
+    loader = LazyLoader(module("lazy_event", code))
     with telemetry.tracer.start_as_current_span("first"):
         assert loader.kept
     with telemetry.tracer.start_as_current_span("second"):

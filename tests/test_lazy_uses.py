@@ -16,6 +16,7 @@ import typing
 from types import ModuleType
 from unittest import mock
 
+import fresh_memory  # noqa: F401  # loaded before the lazy module that uses it
 import pytest
 
 from codoperf_otel import is_loaded, lazy_import, load_module
@@ -230,7 +231,9 @@ NESTED = "import time\nfrom lazy_holder import inner\nkept = inner.value\ntime.s
 def nested(folder) -> LazyLoader:
     """A loader of a module whose code uses another lazy module, which takes 50 ms."""
     (folder / "nesting.py").write_text(NESTED)
-    (folder / "nested.py").write_text("import time\ntime.sleep(0.05)\nvalue = bytearray(20 << 20)\n")
+    (folder / "nested.py").write_text(
+        "import time, fresh_memory\ntime.sleep(0.05)\nvalue = fresh_memory.fresh(20)\n"
+    )
     importlib.invalidate_caches()
     sys.modules["lazy_holder"] = holder = ModuleType("lazy_holder")
     holder.inner = lazy_import("nested")

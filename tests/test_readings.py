@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import mmap
 import os
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import time
 
 import psutil
 import pytest
+from fresh_memory import fresh
 
 from codoperf_otel import _telemetry
 from codoperf_otel._once import OncePerKey
@@ -293,8 +293,7 @@ def test_context_switches_count_every_thread():
 def test_page_faults_and_cpu_time_rise_with_use():
     """Touching new memory is a minor fault a page, and computing is user time."""
     faults, spent = process_readings.faults(), process_readings.cpu()
-    with mmap.mmap(-1, 40 * MIB) as fresh:  # the heap may have pages that were touched before
-        fresh.write(bytes(40 * MIB))
+    fresh(40).close()
     sum(range(2_000_000))
     assert process_readings.faults().minor > faults.minor
     assert process_readings.cpu().user > spent.user
