@@ -22,21 +22,17 @@ from codoperf_otel.lazy_loader import LazyLoader, get_lazy_loader, lazy_function
 
 
 @pytest.fixture
-def module(tmp_path, monkeypatch):
-    """Makes importable modules out of source; they are forgotten after the test."""
-    monkeypatch.syspath_prepend(tmp_path)
-    known = set(sys.modules)
+def module(module_folder):
+    """Makes importable modules out of source."""
 
     def make(name: str, source: str = "value = 1\n") -> str:
-        path = tmp_path.joinpath(*name.split(".")).with_suffix(".py")
+        path = module_folder.joinpath(*name.split(".")).with_suffix(".py")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(source)
         importlib.invalidate_caches()
         return name
 
-    yield make
-    for name in set(sys.modules) - known:
-        del sys.modules[name]
+    return make
 
 
 def events(span) -> list:
