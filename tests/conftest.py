@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import real_stack
+from hypothesis import HealthCheck, settings
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -34,10 +35,25 @@ from codoperf_otel._calls import (
 )
 from codoperf_otel._readings import sampler
 
+# how long an example takes says more of the machine than of the code; fixtures are the same for all examples
+settings.register_profile(
+    "any machine",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("any machine")
+
 collect_ignore = ["frameworks"]  # each has an environment of its own
 
 # a shell that starts this in the background has SIGINT ignored; the programs of tests that send it need it
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test with the marker `measures` has three tries: see CONTRIBUTING.md."""
+    for item in items:
+        if item.get_closest_marker("measures"):
+            item.add_marker(pytest.mark.flaky(reruns=2, only_rerun=["AssertionError"]))
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -311,7 +311,7 @@ def test_threads_race_for_a_cold_loader(module_folder, telemetry, scale):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(20)
+            thread.join(60)
         assert len(found) == 32
         assert len(set(found)) == 1
     assert sum(telemetry.values(names.LAZY_LOAD_DURATION).values()) == rounds

@@ -208,6 +208,7 @@ def test_what_rises_while_a_reset_is_prepared_is_in_the_open_windows_peak(monkey
     assert reading.peak - reading.start > 55 * MIB
 
 
+@pytest.mark.measures
 @pytest.mark.parametrize("resets", ["true", "false"])
 def test_a_window_tells_the_cpu_time_of_the_process(resets):
     """The CPU seconds of all threads between beginning and end; a forked child does not know them."""
@@ -325,7 +326,7 @@ def test_fork_while_another_thread_holds_the_lock():
         pid = os.fork()
         if pid == 0:
             import signal
-            signal.alarm(10)
+            signal.alarm(30)
             window.close()
             peak.open_window().close()
             os._exit(0)

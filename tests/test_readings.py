@@ -74,11 +74,13 @@ def without_psutil(monkeypatch):
 # resident memory
 
 
+@pytest.mark.measures
 def test_rss_is_what_psutil_reads():
     """Resident memory agrees with psutil's figure."""
     assert memory.rss() == pytest.approx(psutil.Process().memory_info().rss, abs=4 * MIB)
 
 
+@pytest.mark.measures
 def test_rss_comes_from_psutil_without_proc(without_proc):
     """Without ``/proc`` psutil gives the resident memory."""
     own = psutil.Process()
@@ -226,6 +228,7 @@ def agree(reading: process_metrics.Reading) -> None:
     assert reading.uptime == pytest.approx(time.time() - own.create_time(), abs=1.5)
 
 
+@pytest.mark.measures
 def test_reading_is_what_psutil_reads():
     """Each figure agrees with psutil's, with a second thread in play."""
     end = threading.Event()
@@ -238,6 +241,7 @@ def test_reading_is_what_psutil_reads():
         thread.join()
 
 
+@pytest.mark.measures
 def test_reading_comes_from_psutil_without_proc(without_proc):
     """Without ``/proc`` and ``resource`` psutil gives what it can; page faults by type it cannot."""
     reading = process_metrics.read(0)
@@ -290,6 +294,7 @@ def test_context_switches_count_every_thread():
     assert process_readings.switches().voluntary - before >= 50
 
 
+@pytest.mark.measures
 def test_page_faults_and_cpu_time_rise_with_use():
     """Touching new memory is a minor fault a page, and computing is user time."""
     faults, spent = process_readings.faults(), process_readings.cpu()
