@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 
 import pytest
+from child_times import children_cpu
+from fresh_memory import fresh
 
 import codoperf_otel as co
 from codoperf_otel import Budget, BudgetExceeded, _children
@@ -143,10 +145,10 @@ def test_the_time_of_what_still_runs_counts():
     """A call inside finds that its agent has used too much, although neither has ended."""
     reached = []
 
-    @co.agent("burns", budget=Budget(cpu_s=0.02))
+    @co.agent("burns", budget=Budget(cpu_s=0.2))  # much more than the calls themselves take
     def run():
         read()
-        burn(0.03)
+        burn(0.21)
         reached.append("before")
         read()
         reached.append("after")
@@ -166,11 +168,11 @@ def test_wall_time_counts():
     assert exceeded(run).resource == "wall_s"
 
 
-def test_memory_counts():
+def test_memory_counts(no_collection):
     """The process's highest memory while the agent runs, in MiB, also what was given back."""
 
     def run():
-        bytearray(100 << 20)
+        fresh(100).close()
         read()
 
     resident = memory.rss() / 2**20
@@ -206,9 +208,10 @@ def test_agents_and_threads_inside_count():
         await asyncio.gather(*(asyncio.to_thread(inside) for _ in range(3)))
         read()
 
+    before = time.process_time()
     error = exceeded(lambda: asyncio.run(around()))
     assert error.agent == "around"
-    assert error.used == pytest.approx(0.06, abs=0.02)
+    assert 0.06 <= error.used <= time.process_time() - before
 
 
 def test_the_budget_around_holds_inside_too():
@@ -227,7 +230,7 @@ def test_no_sibling_pays():
     """Agents at once on one loop have each their own budget."""
 
     async def run(name, seconds):
-        @co.agent(name, budget=Budget(cpu_s=0.05))
+        @co.agent(name, budget=Budget(cpu_s=0.2))
         async def agent():
             for _ in range(4):
                 burn(seconds)
@@ -238,7 +241,7 @@ def test_no_sibling_pays():
 
     async def run_all():
         return await asyncio.gather(
-            *(run(f"sibling {number}", 0.002 if number else 0.03) for number in range(4)),
+            *(run(f"sibling {number}", 0.002 if number else 0.11) for number in range(4)),
             return_exceptions=True,
         )
 
@@ -324,7 +327,10 @@ def test_programs_count(children):
             subprocess.run([sys.executable, "-S", "-c", BURN.format(0.15)], check=True)
         read()
 
-    assert exceeded(run).used == pytest.approx(0.17, abs=0.04)
+    own, children_before = time.process_time(), children_cpu()
+    error = exceeded(run)
+    spent = time.process_time() - own + children_cpu() - children_before
+    assert 0.15 <= error.used <= spent
 
 
 @LINUX
@@ -360,15 +366,7 @@ def test_programs_are_ended_where_that_is_asked_for(children):
     assert time.perf_counter() - began < 30
 
 
-STUBBORN = """
-import os, signal, time
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-inner = os.fork()
-if inner:
-    print(inner, flush=True)
-    while time.process_time() < 0.3: pass
-time.sleep(60)
-"""
+STUBBORN = "trap '' TERM; sleep 60 & echo $!; while :; do :; done"
 
 
 @LINUX
@@ -378,13 +376,12 @@ def test_programs_that_do_not_listen_are_killed(children):
 
     @co.agent("kills hard", budget=Budget(cpu_s=0.1, kill_children=True))
     def run():
-        program = [sys.executable, "-S", "-c", STUBBORN]
-        ended.append(subprocess.run(program, stdout=subprocess.PIPE, text=True))
+        ended.append(subprocess.run(["/bin/sh", "-c", STUBBORN], stdout=subprocess.PIPE, text=True))
 
     assert exceeded(run).resource == "cpu_s"
     assert ended[0].returncode == -9
     pid = int(ended[0].stdout)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while _is_alive(pid):
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -489,14 +489,14 @@ class TestTasks:
             other.execute("BEGIN IMMEDIATE")
             call = asyncio.create_task(f(1))
             turns_of_the_loop = 0
-            while turns_of_the_loop < 20 and not call.done():
+            while turns_of_the_loop < 5 and not call.done():
                 await asyncio.sleep(0.002)
                 turns_of_the_loop += 1
             other.execute("ROLLBACK")
             other.close()
             return turns_of_the_loop, await call
 
-        assert self.run(main) == (20, 1)
+        assert self.run(main) == (5, 1)
 
 
 class Gate:

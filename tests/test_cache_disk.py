@@ -101,7 +101,7 @@ class TestBounds:
         """A longer time to live is cut."""
         disk = make(age=50.0)
         put(disk, namespace, "k", 1, ttl=float("inf"))
-        assert 49 < disk.get(namespace.location("k")).ttl <= 50
+        assert 30 < disk.get(namespace.location("k")).ttl <= 50
 
     def test_entries_without_end(self, make, namespace):
         """An infinite time to live is as good as any."""
@@ -529,7 +529,7 @@ class TestInterrupts:
         assert caught == 50
         others = threading.Thread(target=put, args=(disk, namespace, "k", (2,)), daemon=True)
         others.start()
-        others.join(20)
+        others.join(60)
         assert not others.is_alive(), "the lock is still taken"
         assert get(disk, namespace, "k") == (2,)
 
@@ -548,7 +548,7 @@ class TestInterrupts:
             for _ in range(10):
                 child = os.fork()
                 if child == 0:
-                    signal.alarm(20)
+                    signal.alarm(30)
                     disk.forked()
                     os._exit(0 if get(disk, namespace, "k") == (1,) else 1)
                 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -235,7 +235,7 @@ def test_the_end_waits_no_longer_than_it_may(program):
         "import time\ncodoperf_otel.configure(shutdown_timeout=0.2); work(); print(time.time())", REFUSED
     )
     assert done.returncode == 0, done.stderr
-    assert time.time() - float(done.stdout) < 5  # the SDK alone takes 13 s and more
+    assert time.time() - float(done.stdout) < 10  # the SDK alone takes 13 s and more
 
 
 @needs_fork

@@ -93,6 +93,7 @@ def test_import_for_its_side_effects_is_unknown(folder, advice, output):
     assert output("--patch", "program.py") == ""
 
 
+@pytest.mark.measures
 def test_saving_counts_only_what_no_other_importer_needs(folder, advice):
     """A module that something else imports at once is not saved."""
     write(
@@ -162,6 +163,7 @@ def test_name_that_another_module_takes_stays(folder, use, advice):
     assert advice("program.py")["changes"] == []
 
 
+@pytest.mark.measures
 def test_relative_imports_and_parts_of_a_package(folder, advice):
     """A part of a package that only a function uses waits; the other parts of the statement stay."""
     write(

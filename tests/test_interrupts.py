@@ -109,8 +109,8 @@ def test_no_place_swallows_a_time_out(processor):
 @pytest.mark.parametrize("processor", ["simple", "batch"])
 def test_time_outs_at_random_moments_are_not_swallowed(processor, scale):
     """No more are lost than by OpenTelemetry's own spans on the same processor in the same run."""
-    result = run("timed_out", processor, "random", amount=scale(TIME_OUTS))
-    allowed = len(result["plain"]["lost"]) + max(2, scale(TIME_OUTS) // 100)
+    result = run("timed_out", processor, "random", amount=max(100, scale(TIME_OUTS)))
+    allowed = len(result["plain"]["lost"]) + 5  # a few of them by chance
     assert {kind: len(result[kind]["lost"]) for kind in result if len(result[kind]["lost"]) > allowed} == {}
 
 
@@ -120,7 +120,7 @@ def test_a_handler_of_sigterm_may_shut_down(scale, tmp_path):
     for number in range(scale(TERMINATIONS)):
         seconds, folder = chance.random() * 0.2, tmp_path / str(number)
         program = [sys.executable, str(PROGRAMS / "terminated.py"), str(seconds), str(folder)]
-        done = subprocess.run(program, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(program, capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stderr) == (7, "")
         assert (folder / "metrics.jsonl").read_text()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import importlib
 import inspect
-import mmap  # noqa: F401  # loaded before the lazy module that uses it
 import pickle
 import sys
 import threading
@@ -13,6 +12,7 @@ import time
 from abc import ABC
 from types import ModuleType
 
+import fresh_memory  # noqa: F401  # loaded before the lazy module that uses it
 import pytest
 
 from codoperf_otel import lazy_loader
@@ -22,21 +22,17 @@ from codoperf_otel.lazy_loader import LazyLoader, get_lazy_loader, lazy_function
 
 
 @pytest.fixture
-def module(tmp_path, monkeypatch):
-    """Makes importable modules out of source; they are forgotten after the test."""
-    monkeypatch.syspath_prepend(tmp_path)
-    known = set(sys.modules)
+def module(module_folder):
+    """Makes importable modules out of source."""
 
     def make(name: str, source: str = "value = 1\n") -> str:
-        path = tmp_path.joinpath(*name.split(".")).with_suffix(".py")
+        path = module_folder.joinpath(*name.split(".")).with_suffix(".py")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(source)
         importlib.invalidate_caches()
         return name
 
-    yield make
-    for name in set(sys.modules) - known:
-        del sys.modules[name]
+    return make
 
 
 def events(span) -> list:
@@ -265,7 +261,7 @@ def in_threads(count: int, work) -> list:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert len(results) == count
     return results
 
@@ -332,9 +328,8 @@ def test_circle_across_threads(module):
 def test_event_is_on_the_span_of_the_first_use(module, telemetry):
     """The span in which the module is first used has one event with all its figures; the next has none."""
     module("lazy_brought_along")
-    # not the heap's: it may have pages that were touched before
-    kept = "kept = mmap.mmap(-1, 30 << 20)\nkept.write(bytes(30 << 20))\n"
-    loader = LazyLoader(module("lazy_event", f"import lazy_brought_along, mmap\n{kept}"))
+    code = "import lazy_brought_along, fresh_memory\nkept = fresh_memory.fresh(30)\n"
+    loader = LazyLoader(module("lazy_event", code))
     with telemetry.tracer.start_as_current_span("first"):
         assert loader.kept
     with telemetry.tracer.start_as_current_span("second"):

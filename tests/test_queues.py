@@ -278,7 +278,7 @@ def test_who_waits_goes_on_when_some_is_taken(small):
     waiting = threading.Thread(target=queue.has_room)
     waiting.start()
     queue.take(2)
-    waiting.join(10)
+    waiting.join(60)
     assert not waiting.is_alive()
     assert list(losses.observations()) == []
 
@@ -312,7 +312,7 @@ def test_nobody_waits_after_the_end(small, monkeypatch):
     waiting = threading.Thread(target=queue.has_room)
     waiting.start()
     queue.end()
-    waiting.join(10)
+    waiting.join(60)
     assert not waiting.is_alive()
     queue = filled(OTLP)
     queue.end()
