@@ -115,7 +115,7 @@ class Cell:
 
     def add_child_process(self, cpu_ns: int) -> None:
         """Add what a child process took that a call has started."""
-        self._children.add(cpu_ns)
+        self._children.append(cpu_ns)
 
     def child_process_seconds(self) -> float | None:
         """CPU time of ended child processes, in seconds; None before the first."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 AGENT = "CODOPERF_OTEL_AGENT"
 ALLOW_PLAINTEXT_CREDENTIALS = "CODOPERF_OTEL_ALLOW_PLAINTEXT_CREDENTIALS"
@@ -137,6 +139,8 @@ def folder(name: str, value: object) -> Path:
     Raises:
         ValueError: something else is there.
     """
+    from pathlib import Path  # not for who only decorates
+
     path = Path(str(value)).absolute()
     if path.exists() and not path.is_dir():
         raise setting_error(name, str(value), "the path of a folder, not of a file")
