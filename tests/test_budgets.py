@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import pickle
@@ -13,9 +14,11 @@ import time
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk.trace import SpanProcessor
 
 import codoperf_otel as co
 from codoperf_otel import Budget, BudgetExceeded, _children
+from codoperf_otel._calls.context import current_call
 from codoperf_otel._readings import memory
 from codoperf_otel.sdk import ResourceSpanProcessor
 
@@ -286,6 +289,40 @@ def test_no_expired_value_stands_in_for_it(tmp_path):
     assert compute() == "first"
     time.sleep(0.02)
     exceeded(co.agent("stale", budget=Budget(tool_calls=0))(compute))
+
+
+def test_a_coroutine_that_is_refused_is_closed(recwarn):
+    """Python says of no coroutine that it was never awaited: a refused one was not to run."""
+
+    @co.tool("asked")
+    async def asked():
+        raise AssertionError
+
+    @co.agent("refuses", budget=Budget(tool_calls=0))
+    async def run():
+        await asked()
+
+    exceeded(lambda: asyncio.run(run()))
+    gc.collect()
+    assert not recwarn.list
+
+
+class Interrupting(SpanProcessor):
+    """Raises, as a handler of Ctrl-C does, where the span of a tool starts."""
+
+    def on_start(self, span, parent_context=None):
+        if span.name.startswith("execute_tool"):
+            raise KeyboardInterrupt
+
+
+def test_a_call_that_is_cut_off_runs_no_more(telemetry):
+    """A budget holds nothing of a tool whose begin an exception of a signal handler has ended."""
+    telemetry.tracer_provider.add_span_processor(Interrupting())
+    with co.agent("cut off", budget=Budget(tool_calls=9)):
+        run = current_call()
+        with pytest.raises(KeyboardInterrupt):
+            read()
+        assert run.invocation.own.running == {run}
 
 
 def test_recorded_only(telemetry, caplog):

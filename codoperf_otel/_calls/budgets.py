@@ -190,13 +190,12 @@ class RunBudget(Totals):
 
     def ended(self, call: Call) -> None:
         """Take in what a call has used that has ended."""
-        self.running.discard(call)
-        self.add(CPU_NS, call.self_ns)
         if call is self._call:
-            self._call = None
+            self._call = self._window = None
             self.running.clear()
-            if self._window is not None:
-                self._window.close()
+        elif call in self.running:
+            self.running.discard(call)
+            self.add(CPU_NS, call.self_ns)
 
     def look(self) -> BudgetExceeded | None:
         """Report what is used up, or nearly so, each once; returns the first that is used up."""
@@ -212,7 +211,8 @@ class RunBudget(Totals):
 
     def _used(self, resource: str) -> float:
         if resource == "wall_s":
-            return 0 if self._call is None else (perf_counter_ns() - self._call.started_ns) / 1e9
+            call = self._call
+            return 0 if call is None else (perf_counter_ns() - call.started_ns) / 1e9
         values = self.values()
         if resource == "cpu_s":
             return (values.get(CPU_NS, 0) + values.get(CHILD_PROCESS_NS, 0) + sum(self._running_ns())) / 1e9
@@ -230,12 +230,14 @@ class RunBudget(Totals):
             yield program.cpu_ns()
 
     def _memory(self) -> Iterator[int]:
-        yield 0 if self._window is None else self._window.current() or 0
+        window = self._window
+        yield 0 if window is None else window.current() or 0
         for program in list(self.programs):
             yield program.memory()
 
     def _report(self, event: str, resource: str, limit: float, used: float) -> None:
-        if (event, resource) in self._reported or self._call is None:
+        call = self._call
+        if (event, resource) in self._reported or call is None:
             return
         self._reported.add((event, resource))
         attributes = {
@@ -243,8 +245,8 @@ class RunBudget(Totals):
             names.BUDGET_LIMIT: limit,
             names.BUDGET_USED: used,
         }
-        at_ns = self._call.epoch_ns + perf_counter_ns()
-        late_events.add(self._call, partial(_put_on, event, attributes, at_ns))
+        at_ns = call.epoch_ns + perf_counter_ns()
+        late_events.add(call, partial(_put_on, event, attributes, at_ns))
         _log(event, self.agent, resource, limit, used)
 
 
