@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import logging
 import os
@@ -528,6 +529,44 @@ def test_wrong_values_are_one_clear_error(arguments, message):
     """It names the argument, the value and what is allowed."""
     with pytest.raises(ValueError, match=f"^{message.replace('(', '.')}$"):
         Budget(**arguments)
+
+
+def _refused(*_):
+    raise PermissionError(errno.EPERM, "not permitted")
+
+
+@pytest.mark.parametrize("how", ["missing", "refused"])
+def test_programs_cannot_be_ended_by_their_pids(monkeypatch, how):
+    """Where there are no descriptors of processes, a budget that asks for that is refused."""
+    if how == "refused":
+        monkeypatch.setattr(os, "pidfd_open", _refused, raising=False)
+    else:
+        monkeypatch.delattr(os, "pidfd_open", raising=False)
+    with pytest.raises(ValueError, match="kill_children is True: it must be False where pidfd_open does"):
+        Budget(cpu_s=1, kill_children=True)
+    assert not Budget(cpu_s=1).kill_children
+
+
+@LINUX
+def test_a_program_that_cannot_be_ended_is_said(children, monkeypatch, caplog):
+    """It is a log record, and the program goes on."""
+
+    @co.agent("cannot kill", budget=Budget(wall_s=0.1, kill_children=True))
+    def run():
+        program = subprocess.Popen(SLEEP)
+        monkeypatch.setattr(os, "pidfd_open", _refused)
+        try:
+            deadline = time.monotonic() + 30
+            while not caplog.records[1:] and time.monotonic() < deadline:
+                time.sleep(0.01)
+            return program.poll()
+        finally:
+            monkeypatch.undo()
+            program.kill()
+            program.wait()
+
+    exceeded(run)
+    assert "a program whose agent has exceeded its budget is not ended" in caplog.text
 
 
 def test_what_is_no_budget_is_refused():

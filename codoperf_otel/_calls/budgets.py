@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 from collections.abc import Iterator
 from functools import partial
 from time import perf_counter_ns, thread_time_ns
@@ -19,6 +18,7 @@ from codoperf_otel._calls.meters import opened_peak
 from codoperf_otel._calls.thread_clock import thread
 from codoperf_otel._calls.totals import PEAK, Totals
 from codoperf_otel._environment_variables import setting_error
+from codoperf_otel._readings import other_processes
 from codoperf_otel._telemetry import names
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ class Budget:
         action: ``"raise"`` or ``"record"``.
         warn_at: the share of a limit from which on there is a warning; 1 for none.
         kill_children: end the programs it started where more was used, also while the agent waits for them:
-            SIGTERM, and SIGKILL two seconds later. On Linux only.
+            SIGTERM, and SIGKILL two seconds later. Only on Linux, where `os.pidfd_open` works: a pid may be
+            another process's by then.
 
     Raises:
         ValueError: no limit is given, or a value is none of those allowed.
@@ -85,8 +86,8 @@ class Budget:
             raise ValueError(f"a budget must have a limit: one of {', '.join((*amounts, *numbers))}")
         if action not in ("raise", "record"):
             raise setting_error("action", action, "'raise' or 'record'")
-        if kill_children and not sys.platform.startswith("linux"):
-            raise setting_error("kill_children", kill_children, "False on this platform")
+        if kill_children and not other_processes.can_be_held():
+            raise setting_error("kill_children", kill_children, "False where pidfd_open does not work")
         self.action = action
         self.warn_at = _share("warn_at", warn_at)
         self.kill_children = bool(kill_children)
