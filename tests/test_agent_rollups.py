@@ -9,32 +9,17 @@ import multiprocessing
 import os
 import subprocess
 import sys
-import threading
-import time
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 from child_times import children_cpu
+from known_agents import Known, Slow, best_run_at_once, burn, burn_tool, is_near, reported, run_program
 from opentelemetry.trace import Status, StatusCode
 
 import codoperf_otel as co
 from codoperf_otel import _children
 from codoperf_otel._calls import lineages
 from codoperf_otel.sdk import ResourceSpanProcessor
-
-PROGRAM = """
-import os, time
-while time.process_time() < 0.2: pass
-os.write(1, str(time.process_time()).encode())
-os._exit(0)
-"""
-
-
-def burn(seconds):
-    """Use CPU time of this thread."""
-    end = time.thread_time() + seconds
-    while time.thread_time() < end:
-        pass
 
 
 def figures(name):
@@ -57,131 +42,34 @@ def other(telemetry):
     return telemetry.tracer
 
 
-class Known:
-    """What one agent has used at least, in seconds, by clocks that are read here, and how often."""
-
-    def __init__(self):
-        self.cpu = self.waited = self.programs = self.saved = 0.0
-        self.hits = self.lookups = self.tools = 0
-
-
 @pytest.fixture
 def slow(tmp_path):
-    """A cached function, and how long each key took to compute."""
-    took = {}
-
-    @co.cached_function(cache_manager=co.CacheManager(tmp_path))
-    def compute(key):
-        began = time.perf_counter()
-        time.sleep(0.02)
-        took[key] = time.perf_counter() - began
-        return key
-
-    return compute, took
+    """A cached function that takes some time."""
+    return Slow(tmp_path)
 
 
-@co.tool("program")
-def run_program(known):
-    """A tool that is a program."""
-    done = subprocess.run([sys.executable, "-S", "-c", PROGRAM], check=True, capture_output=True)
-    known.programs += float(done.stdout)
-    known.tools += 1
+METRICS = {
+    "cpu": "cpu.time",
+    "waited": "suspended.time",
+    "programs": "child_process.cpu.time",
+    "saved": "cache.saved.time",
+    "tools": "tool_calls",
+}
 
 
-@co.tool("burn")
-def burn_tool(known, seconds):
-    """A tool that computes."""
-    burn(seconds)
-    known.cpu += seconds
-    known.tools += 1
-
-
-def look_up(slow, known, number):
-    """A miss, and so many hits."""
-    compute, took = slow
-    for _ in range(number + 1):
-        compute(id(known))
-    known.hits += number
-    known.lookups += number + 1
-    known.saved += number * took[id(known)]
-
-
-async def on_a_loop(name, known, slow, number):
-    """An agent beside others on a loop."""
-
-    @co.agent(name)
-    async def run():
-        for _ in range(3):
-            burn_tool(known, 0.01 * (number + 1))
-            await asyncio.sleep(0.02)
-            known.waited += 0.019
-        if number % 3 == 1:
-            await asyncio.to_thread(run_program, known)
-        look_up(slow, known, number)
-
-    await run()
-
-
-def in_a_thread(name, known, slow, number):
-    """An agent in a thread of its own, which waits where it blocks."""
-
-    @co.agent(name)
-    def run():
-        burn_tool(known, 0.02 * (number + 1))
-        look_up(slow, known, number)
-        known.waited += 0.02  # of the miss
-        if number < 2:
-            run_program(known)
-
-    run()
-
-
+@pytest.mark.measures
 def test_agents_at_once_have_each_their_own(telemetry, children, slow):
     """Six agents on one loop beside four in threads: CPU, waits, programs and cache of each are right."""
-    looped = {f"looped {number}": Known() for number in range(6)}
-    threaded = {f"threaded {number}": Known() for number in range(4)}
-
-    async def run_all():
-        await asyncio.gather(*(on_a_loop(name, looped[name], slow, int(name[-1])) for name in looped))
-
-    threads = [
-        threading.Thread(target=in_a_thread, args=(name, known, slow, int(name[-1])))
-        for name, known in threaded.items()
-    ]
-    own, children_before = time.process_time(), children_cpu()
-    for thread in threads:
-        thread.start()
-    asyncio.run(run_all())
-    for thread in threads:
-        thread.join()
-    own, of_children = time.process_time() - own, children_cpu() - children_before
-    for name, known in (looped | threaded).items():
-        check_known(telemetry, name, known)
-    found = [figures(name)["self"] for name in looped | threaded]
-    assert sum(each["cpu_seconds"] for each in found) <= own
-    told = sum(each["child_process_cpu_seconds"] or 0 for each in found)
-    assert told == pytest.approx(of_children, abs=1e-3)
-
-
-def check_known(telemetry, name, known):
-    """The report and the metrics have what is known of an agent."""
-    found = figures(name)
-    own = found["self"]
-
-    def metric(metric_name, result=None):
-        return of_agent(telemetry, f"codoperf.agent.{metric_name}", name, result)
-
-    assert own["cpu_seconds"] == metric("cpu.time") >= known.cpu
-    assert found["waiting_seconds"] == metric("suspended.time") >= known.waited
-    assert found["waiting_seconds"] <= found["wall_seconds"] - known.cpu
-    assert (own["child_process_cpu_seconds"] or 0) == metric("child_process.cpu.time") >= known.programs
-    assert (own["cache_saved_seconds"] or 0) == metric("cache.saved.time") >= known.saved
-    assert own["tool_calls"] == metric("tool_calls") == known.tools
-    assert own["cache_hits"] == metric("cache.lookups", "hit") == known.hits
-    assert own["cache_lookups"] == known.lookups
-    assert metric("cache.lookups", "miss") == known.lookups - known.hits
-    assert found["wall_seconds"] == metric("wall.time")
-    assert found["invocations"] == 1
+    agents, wrong = best_run_at_once(slow)
+    assert wrong == {}
+    for name in agents:
+        found = reported(name)
+        for figure, metric in METRICS.items():
+            assert of_agent(telemetry, f"codoperf.agent.{metric}", name) == found[figure]
+        for result, figure in (("hit", "hits"), ("miss", "misses")):
+            assert of_agent(telemetry, "codoperf.agent.cache.lookups", name, result) == found[figure]
+        assert of_agent(telemetry, "codoperf.agent.wall.time", name) == figures(name)["wall_seconds"]
+        assert figures(name)["invocations"] == 1
 
 
 def of_agent(telemetry, metric, agent, result=None):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import gc
 import logging
 import os
 import pickle
@@ -15,9 +17,11 @@ from pathlib import Path
 import pytest
 from child_times import children_cpu
 from fresh_memory import fresh
+from opentelemetry.sdk.trace import SpanProcessor
 
 import codoperf_otel as co
 from codoperf_otel import Budget, BudgetExceeded, _children
+from codoperf_otel._calls.context import current_call
 from codoperf_otel._readings import memory
 from codoperf_otel.sdk import ResourceSpanProcessor
 
@@ -291,6 +295,40 @@ def test_no_expired_value_stands_in_for_it(tmp_path):
     exceeded(co.agent("stale", budget=Budget(tool_calls=0))(compute))
 
 
+def test_a_coroutine_that_is_refused_is_closed(recwarn):
+    """Python says of no coroutine that it was never awaited: a refused one was not to run."""
+
+    @co.tool("asked")
+    async def asked():
+        raise AssertionError
+
+    @co.agent("refuses", budget=Budget(tool_calls=0))
+    async def run():
+        await asked()
+
+    exceeded(lambda: asyncio.run(run()))
+    gc.collect()
+    assert not recwarn.list
+
+
+class Interrupting(SpanProcessor):
+    """Raises, as a handler of Ctrl-C does, where the span of a tool starts."""
+
+    def on_start(self, span, parent_context=None):
+        if span.name.startswith("execute_tool"):
+            raise KeyboardInterrupt
+
+
+def test_a_call_that_is_cut_off_runs_no_more(telemetry):
+    """A budget holds nothing of a tool whose begin an exception of a signal handler has ended."""
+    telemetry.tracer_provider.add_span_processor(Interrupting())
+    with co.agent("cut off", budget=Budget(tool_calls=9)):
+        run = current_call()
+        with pytest.raises(KeyboardInterrupt):
+            read()
+        assert run.invocation.own.running == {run}
+
+
 def test_recorded_only(telemetry, caplog):
     """With ``action="record"`` the agent goes on; there is a warning, then an event, each once."""
     budget = Budget(tool_calls=4, action="record", warn_at=0.5)
@@ -488,6 +526,44 @@ def test_wrong_values_are_one_clear_error(arguments, message):
     """It names the argument, the value and what is allowed."""
     with pytest.raises(ValueError, match=f"^{message.replace('(', '.')}$"):
         Budget(**arguments)
+
+
+def _refused(*_):
+    raise PermissionError(errno.EPERM, "not permitted")
+
+
+@pytest.mark.parametrize("how", ["missing", "refused"])
+def test_programs_cannot_be_ended_by_their_pids(monkeypatch, how):
+    """Where there are no descriptors of processes, a budget that asks for that is refused."""
+    if how == "refused":
+        monkeypatch.setattr(os, "pidfd_open", _refused, raising=False)
+    else:
+        monkeypatch.delattr(os, "pidfd_open", raising=False)
+    with pytest.raises(ValueError, match="kill_children is True: it must be False where pidfd_open does"):
+        Budget(cpu_s=1, kill_children=True)
+    assert not Budget(cpu_s=1).kill_children
+
+
+@LINUX
+def test_a_program_that_cannot_be_ended_is_said(children, monkeypatch, caplog):
+    """It is a log record, and the program goes on."""
+
+    @co.agent("cannot kill", budget=Budget(wall_s=0.1, kill_children=True))
+    def run():
+        program = subprocess.Popen(SLEEP)
+        monkeypatch.setattr(os, "pidfd_open", _refused)
+        try:
+            deadline = time.monotonic() + 30
+            while not caplog.records[1:] and time.monotonic() < deadline:
+                time.sleep(0.01)
+            return program.poll()
+        finally:
+            monkeypatch.undo()
+            program.kill()
+            program.wait()
+
+    exceeded(run)
+    assert "a program whose agent has exceeded its budget is not ended" in caplog.text
 
 
 def test_what_is_no_budget_is_refused():

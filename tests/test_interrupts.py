@@ -97,6 +97,13 @@ def test_statistics_are_cleared_in_the_midst_of_a_call(how, scale, tmp_path):
     assert result["counted"] <= result["ran"]
 
 
+def test_an_interrupt_at_each_place_leaves_nothing_open():
+    """Windows, tracing and samples end with the call; what a thread has run for one is given to it."""
+    result = run("cut_off")
+    assert result["interrupts"] > 500
+    assert (result["left"], result["lost"]) == ({}, [])
+
+
 @pytest.mark.parametrize("processor", ["simple", "batch"])
 def test_no_place_swallows_a_time_out(processor):
     """A `TimeoutError` that a handler raises reaches the program, unless OpenTelemetry's code swallows it."""

@@ -77,7 +77,7 @@ class Cell:
         self._many = MANY
         self._absorbed: Totals = (0, None)
         self._absorbed_durations: dict[str, Durations] = {}
-        self.active: set[object] = set()
+        self.active: set[Any] = set()
         self._children = Total()
         self.peaks = MemoryPeaks()
         self.recorder = DurationRecorder()
@@ -134,7 +134,8 @@ class Cell:
 
     def memory_peak(self) -> int | None:
         """The highest memory of the windows open now or ended within a minute, in bytes."""
-        return self.peaks.highest()
+        meters = (meter for call in self.active.copy() for meter in call.open_meters or ())
+        return self.peaks.highest(meter.memory_peak() for meter in meters)
 
     def series(self, position: Position) -> Iterator[Series]:
         """What an exporter's position has of the durations here."""
