@@ -91,8 +91,6 @@ class Pipeline:
         """Be there at forks and at the end."""
         atexit.register(self.handle.end_with_process)
         flush_at_process_end(self.handle)
-        if signals:
-            ends.attend(self.handle)
         if hasattr(os, "register_at_fork"):
             # registered after the SDK's own, which renew the span processors' queues and threads
             os.register_at_fork(
@@ -100,6 +98,8 @@ class Pipeline:
                 after_in_parent=self._after_fork_in_parent,
                 after_in_child=self._after_fork_in_child,
             )
+        if signals:
+            ends.attend(self.handle)
 
     def _before_fork(self) -> None:
         """Over gRPC a child cannot count on exports if the fork falls into one of its parent's."""
