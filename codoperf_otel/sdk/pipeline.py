@@ -6,7 +6,7 @@ import atexit
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import MeterProvider
@@ -70,7 +70,7 @@ class Pipeline:
             (*self._kept_parts, *metric_parts),
             tuple(self._guards),
             _start_replacing(settings),
-            (ends.leave,) if settings.signals else (),
+            (*self._giving_up(), *((ends.leave,) if settings.signals else ())),
         )
         meter_provider = self._metrics.global_provider.provider
         if self._metrics.global_provider.is_ours:
@@ -81,6 +81,9 @@ class Pipeline:
             watch.start()
         self._hold(_telemetry.active(), meter_provider)
         self._attend(signals=settings.signals)
+
+    def _giving_up(self) -> Iterator[Callable[[], object]]:
+        return (queue.give_up for signal in self._kept for queue in signal.queues)
 
     def _hold(self, binding: _telemetry.Binding, provider: MeterProvider) -> None:
         self._instruments = binding.instruments
