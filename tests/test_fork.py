@@ -284,7 +284,7 @@ if __name__ == "__main__":
 
 BUSY = """
 import threading
-handle = codoperf_otel.configure(endpoint=sys.argv[1], metric_export_interval=0.05)
+handle = codoperf_otel.configure(endpoint=sys.argv[1])
 stopped = threading.Event()
 def export():
     while not stopped.is_set():

@@ -45,11 +45,11 @@ class Logs:
             _exporter(output, destinations[output.label]) for output in self.global_provider.outputs(settings)
         ]
         self.guards = [exporter.guard for exporter in self._exporters]
-        self._queues = [Queue(guard.output, guard.destination) for guard in self.guards]
+        self.queues = [Queue(guard.output, guard.destination) for guard in self.guards]
 
     def start(self, resource: Resource) -> Sequence[Part]:
         """Send records from now on; returns what has to be flushed and shut down."""
-        processors = list(map(QueuedLogs, self._exporters, self._queues))
+        processors = list(map(QueuedLogs, self._exporters, self.queues))
         parts = self.global_provider.add(processors, resource)
         bridge = LogBridge(self.global_provider.provider)
         bridge.start()
@@ -57,7 +57,7 @@ class Logs:
 
     def adopt(self, resource: Resource) -> None:
         """In a forked child: send under this resource, unless someone else's provider decides it."""
-        for queue in self._queues:
+        for queue in self.queues:
             queue.begin_anew()
         if not self.global_provider.is_foreign:
             for exporter in self._exporters:
@@ -140,7 +140,8 @@ class GuardedLogExporter(LogRecordExporter):
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
         """Hand the records on."""
-        self.taken(len(batch))
+        if not self.taken(len(batch)):
+            return LogRecordExportResult.FAILURE
 
         def export(exporter: LogRecordExporter) -> LogRecordExportResult:
             return exporter.export(with_resource(sendable_logs(batch), self.resource))

@@ -47,19 +47,19 @@ class Traces:
             for output in self.global_provider.outputs(settings)
         ]
         self.guards = [exporter.guard for exporter in self._exporters]
-        self._queues = [
+        self.queues = [
             Queue(exporter.guard.output, exporter.guard.destination) for exporter in self._exporters
         ]
         self._processors = list(_watching(settings))
 
     def start(self, resource: Resource) -> Sequence[Part]:
         """Send spans from now on; returns what has to be flushed and shut down."""
-        self._processors += map(_processor, self._exporters, self._queues)
+        self._processors += map(_processor, self._exporters, self.queues)
         return self.global_provider.add(self._processors, resource)
 
     def adopt(self, resource: Resource) -> None:
         """In a forked child: send under this resource, unless someone else's provider decides it."""
-        for queue in self._queues:
+        for queue in self.queues:
             queue.begin_anew()
         if not self.global_provider.is_foreign:
             for exporter in self._exporters:
@@ -164,7 +164,8 @@ class GuardedSpanExporter(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Hand the spans on."""
-        self.taken(len(spans))
+        if not self.taken(len(spans)):
+            return SpanExportResult.FAILURE
 
         def export(exporter: SpanExporter) -> SpanExportResult:
             return exporter.export(with_resource(sendable_spans(spans), self.resource))
