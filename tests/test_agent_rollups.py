@@ -9,11 +9,12 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 from child_times import children_cpu
-from known_agents import Known, Slow, best_run_at_once, burn, burn_tool, is_near, reported, run_program
+from known_agents import Known, Slow, best_run_at_once, burn, burn_tool, reported, run_program
 from opentelemetry.trace import Status, StatusCode
 
 import codoperf_otel as co

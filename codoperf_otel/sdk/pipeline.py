@@ -50,6 +50,8 @@ class Pipeline:
         self._kept: tuple[Traces | Logs, ...] = (self._traces, *_optional_signals(settings, destinations))
         if self._traces.global_provider.is_foreign or self._metrics.global_provider.is_foreign:
             log.info("A global provider is set already: what endpoint= and file= ask for is added to it")
+            if settings.hidden is not None:
+                log.warning("A global provider is set already: its own exporters hide nothing of redact=")
         self._guards: list[Guard[Any]] = [
             *(guard for signal in self._kept for guard in signal.guards),
             *self._metrics.guards,

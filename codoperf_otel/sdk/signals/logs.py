@@ -26,7 +26,8 @@ from codoperf_otel.sdk.outputs import Output
 from codoperf_otel.sdk.own_resource import with_resource
 from codoperf_otel.sdk.providers import GlobalProvider
 from codoperf_otel.sdk.queues import Queue
-from codoperf_otel.sdk.sendable import sendable_logs
+from codoperf_otel.sdk.redaction import redacting
+from codoperf_otel.sdk.sendable import Sendable
 from codoperf_otel.sdk.settings import Settings
 
 _OTLP = {
@@ -42,7 +43,8 @@ class Logs:
     def __init__(self, settings: Settings, destinations: Mapping[str, Destination]) -> None:
         self.global_provider = GlobalLoggerProvider()
         self._exporters = [
-            _exporter(output, destinations[output.label]) for output in self.global_provider.outputs(settings)
+            _exporter(output, destinations[output.label], redacting(settings.hidden))
+            for output in self.global_provider.outputs(settings)
         ]
         self.guards = [exporter.guard for exporter in self._exporters]
         self.queues = [Queue(guard.output, guard.destination) for guard in self.guards]
@@ -133,8 +135,9 @@ class FileLogExporter(LogRecordExporter):
 class GuardedLogExporter(LogRecordExporter):
     """A log record exporter under a guard."""
 
-    def __init__(self, guard: Guard[LogRecordExporter]) -> None:
+    def __init__(self, guard: Guard[LogRecordExporter], sendable: Sendable) -> None:
         self.guard = guard
+        self._sendable = sendable
         self.resource: Resource | None = None
         self.taken: Callable[[int], object] = int
 
@@ -144,7 +147,7 @@ class GuardedLogExporter(LogRecordExporter):
             return LogRecordExportResult.FAILURE
 
         def export(exporter: LogRecordExporter) -> LogRecordExportResult:
-            return exporter.export(with_resource(sendable_logs(batch), self.resource))
+            return exporter.export(self._sendable.logs(with_resource(batch, self.resource)))
 
         return self.guard.send(export, LogRecordExportResult.FAILURE, len(batch))
 
@@ -157,13 +160,19 @@ class GuardedLogExporter(LogRecordExporter):
         self.guard.close()
 
 
-def _exporter(output: Output, destination: Destination) -> GuardedLogExporter:
+def _exporter(output: Output, destination: Destination, sendable: Sendable) -> GuardedLogExporter:
     factory = exporter_factory(
         output,
         destination,
         otlp=_OTLP,
         file=FileLogExporter,
-        console=ConsoleLogRecordExporter,
+        console=lambda: ConsoleLogRecordExporter(formatter=_printed),
         spooled=_SPOOLED,
     )
-    return GuardedLogExporter(Guard(output, destination, factory))
+    return GuardedLogExporter(Guard(output, destination, factory), sendable)
+
+
+def _printed(readable: ReadableLogRecord) -> str:
+    """A log record as the SDK prints it, but as it is sent."""
+    sent = ReadableLogRecord(readable.log_record, readable.resource, readable.instrumentation_scope)
+    return f"{sent.to_json()}\n"
