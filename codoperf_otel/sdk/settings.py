@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from codoperf_otel._environment_variables import setting_error
+from codoperf_otel._live.folder import chosen
 from codoperf_otel._readings.sampler import is_seconds
 from codoperf_otel.sdk.endpoints import otlp
 from codoperf_otel.sdk.outputs import Console, File, Otlp, Output, Signal, Spool
@@ -40,6 +41,7 @@ class Arguments(NamedTuple):
     trace_imports: float | None = None
     durable: bool | Literal["strict"] | None = None
     signals: bool = True
+    live: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Settings:
     asyncio: bool
     trace_imports: float | None
     signals: bool
+    live: Path | None
 
 
 def resolve(arguments: Arguments, environ: Mapping[str, str]) -> Settings:
@@ -104,6 +107,7 @@ def resolve(arguments: Arguments, environ: Mapping[str, str]) -> Settings:
         arguments.asyncio,
         arguments.trace_imports,
         arguments.signals,
+        chosen(arguments.live),
     )
 
 
