@@ -12,7 +12,7 @@ from codoperf_otel.__about__ import __version__
 from codoperf_otel._live.folder import in_force, is_answered, socket_of, sockets
 from codoperf_otel._live.peers import is_of_this_user
 
-SECONDS = 5.0
+SECONDS = 10.0
 """How long an answer may take."""
 
 _AT_ONCE = 1 << 16

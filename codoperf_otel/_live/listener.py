@@ -22,7 +22,7 @@ log = logging.getLogger("codoperf_otel.live")
 MOST_CLIENTS = 16
 """Conversations at a time. The oldest one makes way for another."""
 
-SECONDS = 2.0
+SECONDS = 10.0
 """How long a conversation may take."""
 
 _BACKLOG = 16
@@ -43,10 +43,8 @@ class Listener:
         self._socket = _listening(self._path)
         self._is_open = True
         self._clients: list[Conversation] = []
-        self._waker, self._woken = socket.socketpair()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._socket, selectors.EVENT_READ, self._accept)
-        self._selector.register(self._woken, selectors.EVENT_READ, lambda: None)
         try:
             Thread(target=self._run, name="codoperf-otel-live", daemon=True).start()
         except BaseException:
@@ -55,17 +53,25 @@ class Listener:
             raise
 
     def stop(self) -> None:
-        """Listen no more. It takes no lock, as a signal handler may call it."""
-        self._path.unlink(missing_ok=True)
-        self._is_open = False
-        self._waker.send(b".")
+        """Listen no more. It takes no lock, as a signal handler may call it; again, it does nothing."""
+        if self._is_open:
+            self._is_open = False
+            for act in (is_answered, Path.unlink):  # to look who answers wakes the thread
+                self._attempt(act)
 
     def let_go(self) -> None:
         """Close what is open; in a forked child, which has it open too, the parent's stays."""
-        for opened in (self._selector, self._socket, self._waker, self._woken):
-            opened.close()
+        self._selector.close()
+        self._socket.close()
         for client in self._clients:
             client.connection.close()
+
+    def _attempt(self, act: Callable[[Path], object]) -> None:
+        try:
+            act(self._path)
+        except OSError as error:  # the folder was cleaned up, or is no folder any more
+            raise_interrupt(error)
+            log.debug("%s: %s", self._path, error)
 
     def _run(self) -> None:
         _remove_abandoned(self._path.parent)
