@@ -114,6 +114,16 @@ def test_it_answers_what_the_process_uses(started):
     assert after["uptime_seconds"] > before["uptime_seconds"]
 
 
+def test_any_name_can_be_answered(started, tmp_path):
+    """A lone surrogate is an escape, as in telemetry files; all else is as it is."""
+    program = started(f"co.configure(file={str(tmp_path)!r}, live=True)")
+    program.do(r"with co.performance_context('a\ud83d\x1b\n\"ü😀'): pass")
+    (row,) = ask(program.pid, "operations")
+    assert program.end() == (0, "")
+    assert row["name"] == 'a\\ud83d\x1b\n"ü😀'
+    assert [row["name"] for row in document(read(tmp_path))["operations"]] == [row["name"]]
+
+
 def test_no_answer_has_a_secret(started):
     """Arguments, keys, values, attributes and messages stay in the process."""
     program = started()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, cast
@@ -26,6 +27,8 @@ from codoperf_otel._telemetry.interrupts import raise_interrupt
 
 log = logging.getLogger("codoperf_otel.live")
 
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
 
 def answer(question: bytes) -> bytes:
     """The answer to a question, as one JSON document; whatever is asked, it raises nothing."""
@@ -43,7 +46,9 @@ def answer(question: bytes) -> bytes:
 
 
 def _encoded(said: Mapping[str, Any]) -> bytes:
-    return json.dumps(said).encode()
+    """As JSON in UTF-8. A lone surrogate in a name is shown as its escape, as in telemetry files."""
+    text = json.dumps(said, ensure_ascii=False)
+    return _LONE_SURROGATE.sub(lambda found: f"\\\\u{ord(found[0]):x}", text).encode()
 
 
 def _operations() -> list[dict[str, Any]]:
