@@ -559,7 +559,8 @@ import os
 from codoperf_otel import _environment_variables
 for name in sorted(vars(_environment_variables)):
     variable = getattr(_environment_variables, name)
-    if not str(variable).startswith("CODOPERF_OTEL_") or name in ("AGENT", "SPOOL_DIR"):  # any name will do
+    free = ("AGENT", "LIVE_DIR", "SPOOL_DIR")  # any name will do
+    if not str(variable).startswith("CODOPERF_OTEL_") or name in free:
         continue
     os.environ[variable] = "a b!"
     try: {begin}

@@ -100,13 +100,14 @@ def test_memory_peaks_older_than_a_minute_are_forgotten(monkeypatch):
     now = 0
     monkeypatch.setattr(memory_peaks, "perf_counter_ns", lambda: now)
     peaks = memory_peaks.MemoryPeaks()
-    peaks.add(0, 300)
-    peaks.add(10_000_000_000, 200)
+    peaks.add(0, 300, 7)
+    peaks.add(10_000_000_000, 200, 9)
     assert peaks.highest() == 300
     now = 65_000_000_000
     assert peaks.highest() == 200
     now = 75_000_000_000
     assert peaks.highest() is None
+    assert peaks.ever() == (300, 9)
 
 
 def test_durations_that_threads_leave_each_other_are_all_recorded(telemetry):

@@ -96,7 +96,7 @@ class _OpenWindow(OpenMeter):
         window, peaks = self._window, self._peaks
         start, end, peak, source = window.close()
         if peaks is not None and peak is not None:
-            peaks.add(ended_ns, peak)
+            peaks.add(ended_ns, peak, peak - start)
         measured: dict[str, Any] = {}
         if window.cpu_seconds is not None:
             measured[names.PROCESS_CPU_TIME_SPENT] = round(window.cpu_seconds * 1e9) / 1e9

@@ -126,10 +126,10 @@ def finish(call: Call, clock: ThreadClock, error: BaseException | None = None) -
     if site.min_span_ns and (wall >= site.min_span_ns or failure is not None):
         _start_late_span(call, clock)
     measured = _close_meters(call) if call.open_meters is not None else None
-    attributes = cell.duration_attributes if failure is None else cell.error_attributes(failure)
     if call.shared_ns is not None:
         _end_shared(call, clock, measured, error, failure)
         return
+    attributes = cell.duration_attributes if failure is None else cell.count_failure(failure)
     instruments = in_force.binding.instruments
     is_seen = call.span is not INVALID_SPAN or instruments.exemplars is ALWAYS
     trace_id, span_id = _exemplar(call, wall, instruments) if is_seen else (None, None)

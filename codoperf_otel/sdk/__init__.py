@@ -57,6 +57,7 @@ def configure(
     durable: bool | Literal["strict"] | None = None,
     signals: bool = True,
     redact: Sequence[str | re.Pattern[str]] | str | None = None,
+    live: bool | None = None,
 ) -> Handle:
     """Send spans and metrics, the readings of the process among them, over OTLP, to files, or both.
 
@@ -119,6 +120,8 @@ def configure(
         redact: what is hidden before anything is written or sent: names of attributes, with wildcards and in
             any case, whose values are replaced, and regular expressions, made by `re.compile`, what of a text
             matches being replaced. ``CODOPERF_OTEL_REDACT`` adds names, with commas between.
+        live: answer ``codoperf mcp`` of the same user while the process runs, at a Unix socket, until
+            shutdown. If this is left out, ``CODOPERF_OTEL_LIVE_DIR`` decides; it names the socket's folder.
 
     Raises:
         ValueError: a setting or a variable is wrong; the message names it, its value and what is allowed.
@@ -143,6 +146,7 @@ def configure(
         durable,
         signals,
         redact,
+        live,
     )
     with _lock:
         if _under_way:  # a signal handler or a finalizer calls it in the midst of this thread's call

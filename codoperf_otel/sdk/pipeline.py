@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from codoperf_otel._calls.gc_pauses import GcPauses
     from codoperf_otel._calls.loop_lag import LoopWatches
     from codoperf_otel._imports.watching import ImportWatch
+    from codoperf_otel.sdk.live import Live
     from codoperf_otel.sdk.signals.logs import Logs
 
 _LONGEST_PAUSE = 0.1
@@ -67,11 +68,12 @@ class Pipeline:
             *watches,
         ]
         metric_parts = self._metrics.start(self._resource)
+        self._live = _live(settings)
         self.handle = Handle(
             settings.shutdown_timeout,
             (*self._kept_parts, *metric_parts),
             tuple(self._guards),
-            _start_replacing(settings),
+            (*_start_replacing(settings), *(live.end for live in self._live)),
             (*self._giving_up(), *((ends.leave,) if settings.signals else ())),
         )
         meter_provider = self._metrics.global_provider.provider
@@ -123,6 +125,8 @@ class Pipeline:
         if not self.handle.is_running:
             return
         losses.begin_anew()
+        for live in self._live:
+            live.begin_anew()
         parts = [*self._kept_parts, *self._metrics.inherited()]
         try:
             resource = self._own_resource()
@@ -160,6 +164,14 @@ def _destinations(settings: Settings) -> dict[str, Destination]:
         if isinstance(output, Otlp):
             endpoints.setdefault(output.label, output)
     return {label: Destination(label, hidden, endpoints.get(label)) for label, hidden in secrets.items()}
+
+
+def _live(settings: Settings) -> tuple[Live, ...]:
+    if settings.live is None:
+        return ()
+    from codoperf_otel.sdk.live import Live
+
+    return (Live(settings.live),)
 
 
 def _optional_watches(settings: Settings) -> list[GcPauses | LoopWatches | ImportWatch]:

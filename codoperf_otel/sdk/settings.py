@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from codoperf_otel._environment_variables import setting_error
+from codoperf_otel._live.folder import chosen
 from codoperf_otel._readings.sampler import is_seconds
 from codoperf_otel.sdk.endpoints import otlp
 from codoperf_otel.sdk.outputs import Console, File, Otlp, Output, Signal, Spool
@@ -43,6 +44,7 @@ class Arguments(NamedTuple):
     durable: bool | Literal["strict"] | None = None
     signals: bool = True
     redact: Sequence[str | re.Pattern[str]] | str | None = None
+    live: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Settings:
     trace_imports: float | None
     signals: bool
     hidden: Hidden | None
+    live: Path | None
 
 
 def resolve(arguments: Arguments, environ: Mapping[str, str]) -> Settings:
@@ -109,6 +112,7 @@ def resolve(arguments: Arguments, environ: Mapping[str, str]) -> Settings:
         arguments.trace_imports,
         arguments.signals,
         redact_setting(arguments.redact),
+        chosen(arguments.live),
     )
 
 
