@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -195,6 +194,8 @@ class Database:
     @LateAttribute
     def _path(self) -> str:
         path = self._folder() / FILE
-        with suppress(OSError):  # the working folder is gone
-            path = path.absolute()
-        return str(path)
+        try:
+            return str(path.absolute())
+        except OSError as error:  # the working folder is gone
+            raise_interrupt(error)
+            return str(path)
