@@ -268,6 +268,32 @@ class TestWaiting:
         assert asyncio.run(main()) not in tier.threads
         assert tier.given_back == [1]
 
+    def test_a_coroutine_function_that_is_cancelled_at_once(self):
+        """What its thread takes afterwards is given back."""
+        looks, go_on, given_back = threading.Event(), threading.Event(), threading.Event()
+
+        class Slow(Elsewhere):
+            def get(self, location):
+                looks.set()
+                go_on.wait(LIMIT)
+
+            def give_back(self, location):
+                given_back.set()
+
+        @cached_function(cache_manager=manager_with(Slow(tries=0)))
+        async def f(x):
+            return "mine"
+
+        async def main():
+            waiting = asyncio.create_task(f(1))
+            await asyncio.to_thread(looks.wait, LIMIT)
+            waiting.cancel()
+            await asyncio.wait([waiting])
+            go_on.set()
+            return await asyncio.to_thread(given_back.wait, LIMIT)
+
+        assert asyncio.run(main())
+
     def test_in_vain(self, monkeypatch):
         """Whoever has waited for long enough computes, though another process still has the claim."""
         monkeypatch.setattr(claims, "PATIENCE", 0.3)

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from codoperf_otel._telemetry.interrupts import raise_interrupt
+
 PROGRAMS = Path(__file__).parent / "programs"
 ROUNDS = 2000
 ACTIONS = 11
@@ -119,6 +121,68 @@ def test_time_outs_at_random_moments_are_not_swallowed(processor, scale):
     result = run("timed_out", processor, "random", amount=max(100, scale(TIME_OUTS)))
     allowed = len(result["plain"]["lost"]) + 5  # a few of them by chance
     assert {kind: len(result[kind]["lost"]) for kind in result if len(result[kind]["lost"]) > allowed} == {}
+
+
+def foreign(work):
+    """Another library, which makes an error of its own of those of the operating system."""
+    try:
+        work()
+    except OSError as error:
+        raise LookupError("no answer") from error
+
+
+def caught(work):
+    """Code of ours that catches what foreign code raises."""
+    try:
+        foreign(work)
+    except Exception as error:
+        raise_interrupt(error)
+        return "ours to deal with"
+
+
+def fails():
+    """Nothing that a signal handler does."""
+    raise ConnectionError
+
+
+@pytest.fixture
+def handled():
+    """A handler that stays, and a function that lets it raise."""
+
+    def handler(*_):
+        raise TimeoutError("time is up")
+
+    before = signal.signal(signal.SIGALRM, handler)
+    yield lambda: signal.raise_signal(signal.SIGALRM)
+    signal.signal(signal.SIGALRM, before)
+
+
+def test_a_time_out_that_another_library_made_an_error_of(handled):
+    """The program gets what its handler has raised, as it was."""
+    with pytest.raises(TimeoutError, match="time is up") as raised:
+        caught(handled)
+    assert raised.value.__context__ is None
+
+
+def test_a_time_out_that_the_program_is_dealing_with(handled):
+    """It is not raised a second time where something else fails meanwhile."""
+    try:
+        handled()
+    except TimeoutError:
+        assert caught(fails) == "ours to deal with"
+        with pytest.raises(TimeoutError) as raised:
+            caught(handled)
+        assert raised.value is not sys.exception()
+
+
+@pytest.mark.parametrize("where", ["disk", "redis"])
+def test_no_place_of_a_cache_swallows_a_time_out(where, request, tmp_path):
+    """It reaches the program, and leaves no computation, claim or lock taken; no scope is lost for good."""
+    folder = tmp_path if where == "disk" else request.getfixturevalue("valkey").url
+    result = run("cache_timed_out", folder, amount=300)
+    assert result["of"] > 500
+    of_redis_py = [each for each in result["lost"] if "time_limit" in each[1]]  # it may look at sockets
+    assert (result["lost"], result["left"]) == (of_redis_py, [])
 
 
 def test_a_handler_of_sigterm_may_shut_down(scale, tmp_path):
