@@ -93,6 +93,28 @@ def test_import_for_its_side_effects_is_unknown(folder, advice, output):
     assert output("--patch", "program.py") == ""
 
 
+def test_import_in_a_block_is_unknown(folder, advice, output):
+    """An import with a condition, or whose failing is handled, is listed with the reason, not advised."""
+    write(
+        folder,
+        {"pkg/__init__": SLOW, "pkg/part": ""},
+        program="try:\n    import pkg.part\nexcept ImportError:\n    pkg = None\n"
+        "if __name__ == '__main__':\n    import heavy, slow\n    slow.time\n    import shared\n"
+        "def work():\n    return pkg, heavy, shared\n",
+    )
+    found = advice("program.py")
+    assert found["changes"] == found["used_later"] == []
+    assert {
+        line: one["reason"] for line, one in zip(lines(found["unknown"]), found["unknown"], strict=True)
+    } == {
+        "program.py:2 import pkg.part": "in a try",
+        "program.py:8 import shared": "in an if",
+    }
+    assert all(0.02 <= one["seconds"] < 0.04 for one in found["unknown"])
+    (line,) = [line for line in output("program.py").splitlines() if line.startswith("import pkg.part")]
+    assert re.search(r" ≤ \d\d\.\d ms .* unknown: in a try$", line)
+
+
 def test_saving_counts_only_what_no_other_importer_needs(folder, advice):
     """A module that something else imports at once is not saved."""
     write(
@@ -178,6 +200,24 @@ def test_relative_imports_and_parts_of_a_package(folder, advice):
     assert 0.02 <= change["saves_seconds"] < 0.5
 
 
+def test_names_that_a_package_offers_stay(folder, advice):
+    """What a package's `__init__` imports of the package itself is for others, unless it is private."""
+    write(
+        folder,
+        {
+            "pkg/__init__": "from pkg.a import time\nfrom .b import time as _b\nimport heavy\n"
+            "def work():\n    return time, _b, heavy\n",
+            "pkg/a": SLOW,
+            "pkg/b": SLOW,
+        },
+        program="import pkg\npkg.work\n",
+    )
+    assert set(lines(advice("program.py")["changes"])) == {
+        "__init__.py:2 from .b import time as _b",
+        "__init__.py:3 import heavy",
+    }
+
+
 def test_installed_packages_are_left_alone(folder, advice):
     """Only files that the author of the program can change are looked at, and the package that is run."""
     write(
@@ -225,6 +265,41 @@ def test_patch_can_be_applied(folder, advice):
     assert subprocess.check_output(changed, text=True) == "['program.py', 'a'] []\n"
     assert "True" in subprocess.check_output([*changed, "b"], text=True).splitlines()[1]
     assert advice("program.py", "a")["changes"] == []
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"\xef\xbb\xbfimport heavy\ndef work():\n    return heavy\n",
+        b"import heavy\r\ndef work():\r\n    return heavy\r\n",
+        b"# coding: latin-1\nimport heavy\ndef work():\n    return heavy, '\xe9'\n",
+    ],
+    ids=["byte order mark", "other line ends", "other encoding"],
+)
+def test_patch_has_the_bytes_of_the_file(folder, text):
+    """A file in another encoding, or with other line ends, is changed where it has to be and stays one."""
+    name = "my program.py"
+    (folder / name).write_bytes(text)
+    shown = subprocess.run([*CLI, "--patch", name], stdout=subprocess.PIPE, check=True)
+    subprocess.run(["git", "apply", "-"], input=shown.stdout, check=True)
+    end = b"\r\n" if b"\r\n" in text else b"\n"
+    moved = text.replace(b"import heavy" + end, b"").replace(
+        b"    return", b"    import heavy" + end + b"    return"
+    )
+    assert (folder / name).read_bytes() == moved
+
+
+@pytest.mark.once
+def test_patch_of_a_file_elsewhere_is_for_the_root(folder, monkeypatch):
+    """Where a file is not below the current folder, the patch names all from the root, and a line says so."""
+    write(folder, program="import heavy\ndef work():\n    return heavy\n")
+    (folder / "here").mkdir()
+    monkeypatch.chdir(folder / "here")
+    shown = run("--patch", "../program.py")
+    root = Path(folder.anchor)
+    assert f"+++ b/{folder.joinpath('program.py').relative_to(root)}\n" in shown.stdout
+    assert shown.stderr == f"codoperf: not all files are below this folder: apply the patch in {root}\n"
 
 
 @pytest.mark.once

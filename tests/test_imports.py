@@ -106,6 +106,17 @@ def test_every_kind_of_import_is_there(folder):
     assert sum(name == "heavy.part" for name in found) == 1
 
 
+def test_compiled_code_asks_without_a_line(folder):
+    """An extension module has no lines: what it imports is asked by its file, not by the last Python line."""
+    (folder / "pickling.py").write_text("import _pickle\n")
+    found = flat(document("pickling.py")["imports"])
+    assert found["_pickle"]["asked_by"] == {"file": "pickling.py", "line": 1}
+    assert found["_compat_pickle"]["asked_by"] == {
+        "file": found["_pickle"]["file"] or "built-in",
+        "line": None,
+    }
+
+
 def test_program_runs_as_it_is(folder):
     """It is `__main__`, has its own arguments, and nothing of this package or of its needs is imported."""
     shown = run("program.py", "--check", "argument")
@@ -358,9 +369,22 @@ def test_report_is_a_tree_and_a_table(folder):
     lines = run("--threshold", "0.015", "program.py").stdout.splitlines()
     text = "\n".join(lines)
     assert re.search(r"^\d+ imports took \d+\.?\d* ms$", text, re.MULTILINE)
-    assert re.search(r"^[├└]─ heavy +\d+\.?\d* ms +\d+\.?\d* ms .*program\.py:1$", text, re.MULTILINE)
-    assert re.search(r"^.  [├└]─ heavy\.part +\d+\.?\d* ms .*heavy/__init__\.py:3$", text, re.MULTILINE)
+    assert re.search(r"^[├└]─ heavy +\d+\.?\d* ms +\d+\.?\d* ms  program\.py:1 ", text, re.MULTILINE)
+    assert re.search(r"^.  [├└]─ heavy\.part +\d+\.?\d* ms .*heavy/__init__\.py:3 ", text, re.MULTILINE)
     assert "circle_a" not in text.partition("package")[0]
     assert re.search(r"^\d+ imports of less than 15\.0 ms not shown$", text, re.MULTILINE)
     assert re.search(r"^heavy +\d+\.?\d* ms +\d\d % +2$", text, re.MULTILINE)
     assert max(map(len, lines)) <= 100
+
+
+def test_report_names_the_columns_that_it_has_no_room_for(folder):
+    """Where the tree is deep, memory and CPU time are left out first, and a line says so."""
+    for depth in range(6):
+        (folder / f"a_name_of_many_letters_{depth}.py").write_text(
+            f"import a_name_of_many_letters_{depth + 1}\n"
+        )
+    (folder / "a_name_of_many_letters_6.py").write_text("import heavy\n")
+    (folder / "deep.py").write_text("import a_name_of_many_letters_0\n")
+    text = run("--no-advice", "deep.py").stdout
+    assert "asked by" in text
+    assert re.search(r"^A wider screen also shows: (CPU, )?\+memory$", text, re.MULTILINE)

@@ -141,8 +141,10 @@ def _error_type(error: BaseException) -> str:
 
 
 def _asked(frame: FrameType | None) -> tuple[str | None, int | None]:
-    """The file and the line of the statement that imports."""
+    """The file and the line of the statement that imports; no line where compiled code does."""
     while frame is not None and _is_of_import_system(frame):
+        if frame.f_code.co_name == "_load_unlocked":  # the module that is loaded has no frame
+            return frame.f_locals["spec"].origin, None
         frame = frame.f_back
     return (None, None) if frame is None else (frame.f_code.co_filename, frame.f_lineno)
 

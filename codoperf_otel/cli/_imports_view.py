@@ -9,12 +9,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from codoperf_otel._imports.advice import Advice, Candidate
+from codoperf_otel._imports.advice import Advice, Candidate, Unknown
 from codoperf_otel._imports.costs import Import, Package, packages, total_ns
 from codoperf_otel.cli import _format
 from codoperf_otel.cli._cells import cell, heat
 from codoperf_otel.cli._format import DASH
 from codoperf_otel.cli._layout import Row, Table, fit, lines, show
+from codoperf_otel.cli._legend import left_out
 from codoperf_otel.cli._text_report import ROWS, console
 
 
@@ -26,7 +27,7 @@ def render(found: Sequence[Import], advice: Advice, threshold: float) -> None:
     show(target, Text(f"{_format.plural(count, 'import')} took {_format.duration(whole / 1e9)}", "bold"))
     shown = _above(found, threshold)
     if shown:
-        titles = ("import", "took", "self", "CPU", "+memory", "asked by")
+        titles = ("import", "took", "self", "asked by", "CPU", "+memory")
         _table(target, Table(titles, list(_rows(shown, "", threshold, whole)), left=("asked by",)))
     _note_the_rest(target, found, threshold)
     rows = [_package(one, whole) for one in packages(found)[:ROWS]]
@@ -40,7 +41,7 @@ def _advise(target: Console, advice: Advice) -> None:
     rows = [
         *(_advised(one, _saves(one), "not in this run") for one in advice.changes),
         *(_advised(one, DASH, _user(one)) for one in advice.put_off),
-        *(_advised(one, DASH, "unknown: not in this file") for one, _ in advice.unknown),
+        *(_advised(one.statement, _at_most(one), f"unknown: {one.reason}") for one in advice.unknown),
     ]
     if rows:
         titles = ("could wait", "saves", "put off", "at", "used")
@@ -61,14 +62,21 @@ def _saves(one: Candidate) -> str:
     return _format.duration(one.saved_ns / 1e9) if one.saved_ns else "with others"
 
 
+def _at_most(one: Unknown) -> str:
+    return f"≤ {_format.duration(one.took_ns / 1e9)}"
+
+
 def _user(one: Candidate) -> str:
     return DASH if one.user is None else f"by {_format.clean(one.user.name)}, line {one.user.line}"
 
 
 def _table(target: Console, table: Table) -> None:
     target.print()
-    for line in lines(fit(table, target.width), target.width):
+    fitted = fit(table, target.width)
+    for line in lines(fitted, target.width):
         show(target, line)
+    for text in left_out([fitted], target.width):
+        show(target, Text(text, "dim"))
 
 
 def _above(imports: Sequence[Import], threshold: float) -> list[Import]:
@@ -96,9 +104,9 @@ def _row(one: Import, lead: str, whole: int) -> Row:
         [
             cell(_format.duration(one.duration_ns / 1e9), heat(_share(one.duration_ns, whole))),
             cell(_format.duration(one.self_ns / 1e9), heat(_share(one.self_ns, whole))),
+            cell(_asked_by(one), "dim"),
             cell(_format.duration(one.cpu_ns / 1e9)),
             cell(_format.growth(one.memory_bytes)),
-            cell(_asked_by(one), "dim"),
         ],
         lead=Text(lead, "dim"),
         tail=Text(f" ✗ {_format.clean(one.error)}" if one.error else "", "red"),
@@ -111,7 +119,8 @@ def _asked_by(one: Import) -> str:
 
 
 def _near(file: str, line: int | None) -> str:
-    return f"{_format.clean(str(Path(*Path(file).parts[-2:])))}:{line}"
+    path = _format.clean(str(Path(*Path(file).parts[-2:])))
+    return path if line is None else f"{path}:{line}"
 
 
 def _package(package: Package, whole: int) -> Row:
