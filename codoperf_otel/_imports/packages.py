@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
 
-from codoperf_otel._imports.lazy_loads import measured_import
+from codoperf_otel._imports.lazy_loads import is_half_made, measured_import
 
 
 def lazy_imports(namespace: dict[str, Any], package: str, names: Iterable[str]) -> None:
@@ -60,8 +60,10 @@ def _getattr(
         if name in origins:
             submodule, attribute = origins[name]
             module = measured_import(f"{package}.{submodule}")
-            namespace[name] = getattr(module, attribute) if attribute else module
-            return namespace[name]
+            value = getattr(module, attribute) if attribute else module
+            if not is_half_made(module):
+                namespace[name] = value
+            return value
         if before is not None:
             return before(name)
         raise AttributeError(f"module {package!r} has no attribute {name!r}", name=name)
