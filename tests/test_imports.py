@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import marshal
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -115,6 +116,46 @@ def test_compiled_code_asks_without_a_line(folder):
         "file": found["_pickle"]["file"] or "built-in",
         "line": None,
     }
+
+
+def test_frozen_modules_ask_as_others_do(folder):
+    """The modules of the import system itself are named where they import."""
+    names = "'importlib.util', 'importlib._abc'"
+    text = f"import sys\nfor name in ({names}):\n    sys.modules.pop(name, None)\nimport importlib.util\n"
+    (folder / "finding.py").write_text(text)
+    found = flat(document("finding.py")["imports"])
+    assert found["importlib.util"]["asked_by"] == {"file": "finding.py", "line": 4}
+    assert "importlib" in found["importlib._abc"]["asked_by"]["file"]
+    assert found["importlib._abc"]["asked_by"]["line"] > 0
+
+
+def test_imports_of_threads_and_at_exit_are_there(folder):
+    """A thread that outlives the script, and what is done at exit, belong to the program."""
+    text = (
+        "import atexit, threading, time\natexit.register(lambda: __import__('light'))\n"
+        "def late():\n    time.sleep(0.1)\n    import heavy\n    print('ended')\n"
+        "threading.Thread(target=late).start()\n"
+    )
+    (folder / "late.py").write_text(text)
+    shown = run("--json", "late.py")
+    assert shown.stderr == "ended\n"
+    assert {"atexit", "heavy.part", "light"} <= flat(json.loads(shown.stdout)["imports"]).keys()
+
+
+@pytest.mark.parametrize("kind", ["folder", "archive"])
+def test_folder_or_archive_with_a_main_is_run(folder, kind):
+    """What `python` runs of a folder or an archive is run, with its own path and arguments."""
+    main = "import sys, inside\nprint(__name__, sys.argv, sys.path[0], 'runpy' in sys.modules)\n"
+    (folder / "packed").mkdir()
+    for name, text in {"__main__.py": main, "inside.py": ""}.items():
+        (folder / "packed" / name).write_text(text)
+    target = "packed"
+    if kind == "archive":
+        target = Path(shutil.make_archive("archived", "zip", "packed")).name
+    plain = subprocess.run([sys.executable, target, "one"], capture_output=True, text=True, check=True)
+    shown = run("--json", target, "one")
+    assert shown.stderr == plain.stdout
+    assert "inside" in flat(json.loads(shown.stdout)["imports"])
 
 
 def test_program_runs_as_it_is(folder):

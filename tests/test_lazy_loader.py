@@ -119,10 +119,11 @@ def test_properties_of_a_module_subclass_work(module):
         loader.value = 0
 
 
-def test_module_that_replaces_itself_is_found(module):
-    """An object that a module puts in its own place is what the loader stands for."""
-    source = "import sys\nclass C:\n    value = 7\nsys.modules[__name__] = C()\n"
-    loader = LazyLoader(module("lazy_replaced", source))
+@pytest.mark.parametrize("other", ["raise RuntimeError(name)", "return C()"])
+def test_module_that_replaces_itself_is_found(module, other):
+    """An object that a module puts in its own place is what the loader stands for, whatever it answers."""
+    source = f"import sys\nclass C:\n    value = 7\n    def __getattr__(self, name):\n        {other}\n"
+    loader = LazyLoader(module("lazy_replaced", f"{source}sys.modules[__name__] = C()\n"))
     assert loader.value == 7
     assert repr(loader).endswith("status=loaded)")
 

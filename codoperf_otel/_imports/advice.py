@@ -119,7 +119,7 @@ def _unknown(candidate: Candidate, roots: Iterable[Import], threshold: float) ->
     """It, if it took as long as the threshold: a module may have been imported by others before."""
     block, took_ns = candidate.statement.block, _took_ns(candidate, roots)
     if took_ns >= threshold * 1e9:
-        yield Unknown(candidate, took_ns, f"in {block}" if block else "not used in this file")
+        yield Unknown(candidate, took_ns, f"in {block}" if block else "not used here")
 
 
 def _took_ns(candidate: Candidate, imports: Iterable[Import]) -> int:

@@ -36,6 +36,9 @@ _OTHERS_CPU_NS = 1_000_000
 """Where other threads used more CPU time than this meanwhile, the memory may be what they took."""
 
 
+_dict_of = vars(ModuleType)["__dict__"].__get__
+
+
 def import_module(module: str) -> ModuleType:
     """Import a module as a statement does."""
     # not `importlib.import_module`: where two threads import in a circle it raises what a statement settles
@@ -45,7 +48,9 @@ def import_module(module: str) -> ModuleType:
 
 def is_half_made(module: object) -> bool:
     """Whether a module's code still runs, as in a circle of imports: it may yet fail."""
-    return getattr(getattr(module, "__spec__", None), "_initializing", False) is True
+    # what else stands in a module's place may answer anything
+    spec = _dict_of(module).get("__spec__") if issubclass(type(module), ModuleType) else None
+    return getattr(spec, "_initializing", False) is True
 
 
 def measured_import(module: str, install_hint: str | None = None) -> ModuleType:

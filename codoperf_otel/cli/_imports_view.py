@@ -14,7 +14,7 @@ from codoperf_otel._imports.costs import Import, Package, packages, total_ns
 from codoperf_otel.cli import _format
 from codoperf_otel.cli._cells import cell, heat
 from codoperf_otel.cli._format import DASH
-from codoperf_otel.cli._layout import Row, Table, fit, lines, show
+from codoperf_otel.cli._layout import MAX_CELL, Row, Table, cut, fit, lines, show
 from codoperf_otel.cli._legend import left_out
 from codoperf_otel.cli._text_report import ROWS, console
 
@@ -48,7 +48,8 @@ def _advise(target: Console, advice: Advice) -> None:
         _table(target, Table(titles, rows, left=("at", "used")))
     if advice.changes:
         saved = _format.duration(sum(one.saved_ns for one in advice.changes) / 1e9)
-        moved = f"{_format.plural(len(advice.changes), 'import')} moved into the functions that need it"
+        count, them = len(advice.changes), "it" if len(advice.changes) == 1 else "them"
+        moved = f"{_format.plural(count, 'import')} moved into the functions that need {them}"
         show(target, Text(f"{moved}: {saved} less; --patch prints the change", "bold"))
 
 
@@ -114,13 +115,15 @@ def _row(one: Import, lead: str, whole: int) -> Row:
 
 
 def _asked_by(one: Import) -> str:
-    """The last folder, the file and the line; the frozen part of the standard library as it is."""
+    """The last folder, the file and the line."""
     return DASH if one.asked_file is None else _near(one.asked_file, one.asked_line)
 
 
 def _near(file: str, line: int | None) -> str:
-    path = _format.clean(str(Path(*Path(file).parts[-2:])))
-    return path if line is None else f"{path}:{line}"
+    """The end of it that fits; of a compiled module, which has no lines, what it is called."""
+    path = Path(*Path(file).parts[-2:])
+    text = str(path.with_name(path.name.partition(".")[0])) if line is None else f"{path}:{line}"
+    return cut(Text(_format.clean(text)), MAX_CELL).plain
 
 
 def _package(package: Package, whole: int) -> Row:

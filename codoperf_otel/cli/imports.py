@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     command = arguments.program[1:] if arguments.program[:1] == ["--"] else arguments.program
     if not command:
         raise CommandError("imports needs a script, or -m and a module")
-    if not arguments.is_module and not Path(command[0]).is_file():
+    if not arguments.is_module and not Path(command[0]).exists():
         raise CommandError(f"{command[0]}: no such file")
     show = _output(arguments)
     program = TracedProgram([*["-m"] * arguments.is_module, *command])
