@@ -362,8 +362,20 @@ def test_report_has_the_advice(folder):
     (slow,) = [line for line in text.splitlines() if line.startswith("from slow import time")]
     assert slow.split()[-4:] == ["not", "in", "this", "run"]
     (heavy,) = [line for line in text.splitlines() if line.startswith("import heavy")]
-    assert heavy.endswith("by report, line 6")
+    assert heavy.endswith("by report:6")
     assert re.search(r"^1 import moved into the functions that need it: \d.* ms less;", text, re.MULTILINE)
+
+
+@pytest.mark.once
+def test_report_shows_the_end_of_a_long_name(folder):
+    """Of a name with more than two parts, the last two are shown; the patch has them all."""
+    write(
+        folder,
+        {"one/two/three": SLOW, "one/two/__init__": "", "one/__init__": ""},
+        program="from one.two.three import time\ndef work():\n    time\n",
+    )
+    assert "\nfrom …two.three import time " in run("program.py").stdout
+    assert "+    from one.two.three import time\n" in run("--patch", "program.py").stdout
 
 
 @pytest.mark.once

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -56,7 +57,14 @@ def _advise(target: Console, advice: Advice) -> None:
 def _advised(one: Candidate, saves: str, used: str) -> Row:
     put_off = _format.duration(one.put_off_ns / 1e9) if one.put_off_ns else DASH
     at = _near(one.source.file, one.statement.node.lineno)
-    return Row(Text(_format.clean(one.text)), [cell(saves), cell(put_off), cell(at, "dim"), cell(used)])
+    return Row(
+        Text(_format.clean(_short(one.text))), [cell(saves), cell(put_off), cell(at, "dim"), cell(used)]
+    )
+
+
+def _short(statement: str) -> str:
+    """Of a long dotted name the end, which tells most."""
+    return re.sub(r"^from [\w.]+\.(\w+\.\w+) import", r"from …\1 import", statement)
 
 
 def _saves(one: Candidate) -> str:
@@ -68,7 +76,7 @@ def _at_most(one: Unknown) -> str:
 
 
 def _user(one: Candidate) -> str:
-    return DASH if one.user is None else f"by {_format.clean(one.user.name)}, line {one.user.line}"
+    return DASH if one.user is None else f"by {_format.clean(one.user.name)}:{one.user.line}"
 
 
 def _table(target: Console, table: Table) -> None:
