@@ -87,8 +87,8 @@ def test_import_for_its_side_effects_is_unknown(folder, advice, output):
     """What nothing in the file uses is no advice: it may be there for what it does."""
     write(folder, program="import heavy\nfrom slow import time\nprint('done')\n")
     found = advice("program.py")
-    assert lines(found["unknown"]) == ["program.py:1 import heavy", "program.py:2 from slow import time"]
-    assert found["unknown"][0]["seconds"] >= 0.02
+    assert set(lines(found["unknown"])) == {"program.py:1 import heavy", "program.py:2 from slow import time"}
+    assert all(one["seconds"] >= 0.02 for one in found["unknown"])
     assert found["changes"] == []
     assert output("--patch", "program.py") == ""
 
