@@ -171,3 +171,9 @@ def test_wrong_name_is_refused(name):
     """What is neither a submodule nor a name in one is an error that shows it."""
     with pytest.raises(ValueError, match=r'lazy_imports takes "submodule" and "submodule:name", not'):
         lazy_imports({}, "put_off", [name])
+
+
+def test_one_text_is_refused():
+    """A name without a list around it would be taken for the names of its letters."""
+    with pytest.raises(ValueError, match="lazy_imports takes a list of names, not 'filters'"):
+        lazy_imports({}, "put_off", "filters")

@@ -22,7 +22,7 @@ def lazy_imports(namespace: dict[str, Any], package: str, names: Iterable[str]) 
         names: ``"submodule"``, or ``"submodule:name"`` for a function, class or value in it.
 
     Raises:
-        ValueError: if one of the names is written differently.
+        ValueError: if one of the names is written differently, or *names* is one text.
 
     In the ``__init__`` of a package::
 
@@ -35,6 +35,8 @@ def lazy_imports(namespace: dict[str, Any], package: str, names: Iterable[str]) 
     >>> namespace["__getattr__"]("decoder")  # doctest: +ELLIPSIS
     <module 'json.decoder' from ...>
     """
+    if isinstance(names, str):  # whose letters would be names
+        raise ValueError(f"lazy_imports takes a list of names, not {names!r}")
     origins = dict(_origin(name) for name in names)
     namespace["__getattr__"] = _getattr(namespace, package, origins)
     namespace["__dir__"] = lambda: sorted({*namespace, *origins})
