@@ -30,7 +30,7 @@ def work():
 
 @co.monitor_performance("rest")
 def rest():
-    time.sleep(0.004)
+    time.sleep(0.05)
 
 @co.cached_function(disk=False)
 def look_up(key):
@@ -66,7 +66,7 @@ def ask(questions, *arguments):
 def recorded(tmp_path_factory):
     """Two recordings: in the second `work` takes longer."""
     folder = tmp_path_factory.mktemp("recorded")
-    return record(folder / "before", 0.004), record(folder / "now", 0.02)
+    return record(folder / "before", 0.005), record(folder / "now", 0.1)
 
 
 def rows(answer):
