@@ -540,6 +540,25 @@ def test_disabled_sdk_sets_nothing_up(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_disabled_providers_are_not_asked_for_anything():
+    """With OTEL_SDK_DISABLED a call runs no code of providers that the program sets up; it is counted."""
+    printed = ok(
+        "from opentelemetry.sdk.metrics import MeterProvider\n"
+        "from opentelemetry.sdk.trace import TracerProvider\n"
+        "work()\n"
+        "trace.set_tracer_provider(TracerProvider()); metrics.set_meter_provider(MeterProvider())\n"
+        "codoperf_otel.configure(); work()\n"
+        "run = set()\n"
+        "sys.setprofile(lambda frame, *_: run.add(frame.f_globals['__name__']))\n"
+        "work()\n"
+        "sys.setprofile(None)\n"
+        "print('codoperf_otel._calls.recording' in run, [name for name in run if 'opentelemetry' in name])\n"
+        "print(codoperf_otel.get_performance_stats('work')['total_calls'])",
+        OTEL_SDK_DISABLED="true",
+    )
+    assert printed.splitlines() == ["True []", "3"]
+
+
 @pytest.mark.parametrize(
     "call", ["endpoint='x'", "shutdown_timeout=-1", "file='/proc/nowhere'", "file='/dev/null/x'"]
 )

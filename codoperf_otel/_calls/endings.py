@@ -23,6 +23,7 @@ from codoperf_otel._telemetry import names
 if TYPE_CHECKING:
     from codoperf_otel._calls.call import Call
     from codoperf_otel._calls.foreign_spans import ForeignSpan
+    from codoperf_otel._calls.lineages import Lineage
     from codoperf_otel._calls.sites import Ending
 
 
@@ -48,15 +49,12 @@ def _waiting_ns(call: Call, ending: Ending) -> int | None:
     return max(ending.wall_ns - ending.cpu_ns, 0)
 
 
-def count_model_call(span: ForeignSpan, *, has_failed: bool) -> None:
-    """Count a span of another library that ends, if it is a call of a model.
+def count_model_call(span: ForeignSpan, lineage: Lineage, *, has_failed: bool) -> None:
+    """Count a span of another library that ends in an agent, if it is a call of a model.
 
     Where several libraries have a span for one call of a model, the outermost of them counts.
     """
     attributes = span.attributes()
-    lineage = span.lineage()
-    if lineage is None:
-        return
     if has_failed and span.shared_ns is None:
         lineage.add(ERRORS, 1)
     if not is_model_call(attributes):

@@ -99,18 +99,19 @@ class ForeignSpan(Lender):
     def attributes(self) -> Mapping[str, Any]:
         """The attributes of its span by now."""
         try:
-            return getattr(self.span, "attributes", None) or {}
+            found: Mapping[str, Any] | None = getattr(self.span, "attributes", None)
         except Exception as error:
             failed("a span of another library has no attributes", error)
             return {}
+        return {} if found is None else found  # whether it is empty takes the SDK two calls to say
 
     def _own_agent_name(self) -> list[str]:
         found = self.attributes().get(GEN_AI_AGENT_NAME)
         return [found] if isinstance(found, str) and found else []
 
-    def let_go(self) -> None:
-        """Keep nothing of its span but the agent."""
-        self.around = self.lineage()
+    def let_go(self, lineage: Lineage | None) -> None:
+        """Keep nothing of its span but the agent inside."""
+        self.around = lineage
         self.span = self.within = self.invocation = None
 
     def start(self, parent: SpanContext | None) -> None:
@@ -138,8 +139,8 @@ class ForeignSpan(Lender):
         has_clock = self.driver is None or self.driver.cpu_ns is not None
         return has_clock and around.task is self.task
 
-    def end(self) -> None:
-        """End it: `cpu_ns` is then known, unless it has left."""
+    def end(self, lineage: Lineage | None) -> None:
+        """End it, with this agent in force inside: `cpu_ns` is then known, unless it has left."""
         clock = thread.clock
         if self.has_left:
             return
@@ -156,11 +157,10 @@ class ForeignSpan(Lender):
         if self.process is _process and ("greenlet" not in _modules or greenlets.is_own(self)):
             self.cpu_ns = clock.reading(self.driver) - self.entered_ns
             self.gather_shares()
-            self._count()
+            self._count(lineage)
         self.driver = None
 
-    def _count(self) -> None:
-        lineage = self.lineage()
+    def _count(self, lineage: Lineage | None) -> None:
         if lineage is not None:
             lineage.add(CPU_NS, self.self_ns)
         if self.invocation is not None:

@@ -68,6 +68,7 @@ def begin(
     call = _new(make)
     call.fill(site, here, lineage, within, invocation, around, started, epoch, running_task())
     is_bound = site.agent is not None or (invocation is not None and invocation.budgets)
+    binding = in_force.binding
     try:
         call.invocation = joined(invocation, call) if is_bound else invocation
         shared = None if site.execution is None else share_span(call, parent, around, here.attributes)
@@ -75,7 +76,7 @@ def begin(
             call.span = shared
         elif (
             not clock.busy
-            and (not in_force.binding.follows_provider or trace._TRACER_PROVIDER is not None)
+            and (binding.makes_spans or (binding.follows_provider and trace._TRACER_PROVIDER is not None))
             and not around.get(_SUPPRESSED)
             and (not site.is_selective or _has_span(site, started))
         ):
@@ -151,7 +152,8 @@ def finish(call: Call, clock: ThreadClock, error: BaseException | None = None) -
         _count(here.lineage, call, failure, wall, cpu_ns, measured)
     if instruments.records_durations and instruments.has_provider():
         _record(call, clock, wall, attributes, trace_id is not None or instruments.exemplars is ALWAYS)
-    _tell(call, clock, entry, measured, error, failure)
+    if call.context is not None or site.report is not None or site.monitor.log_file is not None:
+        _tell(call, clock, entry, measured, error, failure)
 
 
 def _count(

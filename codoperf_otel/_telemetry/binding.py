@@ -10,9 +10,9 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from opentelemetry import metrics, trace
-from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
+from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, NoOpMeter, Observation
 from opentelemetry.metrics import _internal as metrics_api
-from opentelemetry.trace import Tracer, TracerProvider
+from opentelemetry.trace import NoOpTracer, Tracer, TracerProvider
 
 from codoperf_otel import _forks
 from codoperf_otel.__about__ import __version__
@@ -78,15 +78,15 @@ class Instruments:
 
     `records_durations` says that durations are recorded in the provider's histograms, `keeps_durations` that
     they are kept in this package until exporters ask for them. Both hold where a reader was added that is not
-    this package's.
+    this package's, and neither where the provider is disabled.
     """
 
     def __init__(self, provider: MeterProvider) -> None:
-        self.records_durations = True
         self.follows_provider = provider is _PROXY and hasattr(metrics_api, "_METER_PROVIDER")
         self.keeps_durations = False
         self.exemplars = _exemplar_filter()
         self._meter = metrics.get_meter(names.SCOPE, __version__, provider, names.SCHEMA_URL)
+        self.records_durations = type(self._meter) is not NoOpMeter
         self.histograms: dict[str, Histogram] = _Histograms(self._meter)
         self._observed: set[str] = set()
         self._to_make: list[str] = []
@@ -147,15 +147,16 @@ class Binding:
     """A tracer, and the instruments of the meter provider beside it.
 
     `follows_provider` is True for the API's own tracer, which makes spans as soon as there is a global
-    provider.
+    provider. `makes_spans` is True for all others, but those of a provider that is disabled.
     """
 
-    __slots__ = ("follows_provider", "instruments", "tracer")
+    __slots__ = ("follows_provider", "instruments", "makes_spans", "tracer")
 
     def __init__(self, tracer_provider: TracerProvider | None, meter_provider: MeterProvider | None) -> None:
         tracer = trace.get_tracer(names.SCOPE, __version__, tracer_provider, names.SCHEMA_URL)
         self.tracer = _wrap_tracer(tracer)
         self.follows_provider = type(tracer) is trace.ProxyTracer and hasattr(trace, "_TRACER_PROVIDER")
+        self.makes_spans = not self.follows_provider and type(tracer) is not NoOpTracer
         self.instruments = _instruments_of(meter_provider or metrics.get_meter_provider())
 
 
@@ -165,9 +166,11 @@ _by_provider: WeakKeyDictionary[MeterProvider, Instruments] = WeakKeyDictionary(
 def _instruments_of(provider: MeterProvider) -> Instruments:
     """One `Instruments` per provider: of two instruments with the same name the SDK uses the first only."""
     if provider not in _by_provider:
-        # what was made before there was a global provider belongs to that provider now
-        follows_proxy = provider is metrics.get_meter_provider() and _PROXY in _by_provider
-        _by_provider[provider] = _by_provider.pop(_PROXY) if follows_proxy else Instruments(provider)
+        made = Instruments(provider)
+        if made.records_durations and provider is metrics.get_meter_provider() and _PROXY in _by_provider:
+            # what was made before there was a global provider belongs to that provider now
+            made = _by_provider.pop(_PROXY)
+        _by_provider[provider] = made
     return _by_provider[provider]
 
 

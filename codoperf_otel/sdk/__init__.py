@@ -202,6 +202,7 @@ def _differences(held: Arguments, given: Arguments) -> str:
 def _set_up(arguments: Arguments) -> Handle:
     variables.check_all()
     if is_disabled(os.environ):
+        _telemetry.bind()  # providers that are there make nothing, so they need not be asked
         return Handle(arguments.shutdown_timeout)
     config_file = declarative.config_file(os.environ)
     settings = (declarative.resolve if config_file else resolve)(arguments, os.environ)

@@ -14,6 +14,7 @@ from codoperf_otel._calls.context import call_in, named_in
 from codoperf_otel._calls.endings import count_model_call
 from codoperf_otel._calls.foreign_code import failed
 from codoperf_otel._calls.foreign_spans import MARK, ForeignSpan
+from codoperf_otel._calls.lineages import Lineage
 from codoperf_otel._calls.meters import MEMORY, OpenMeter, opened_window
 from codoperf_otel._calls.runtime_context import runtime
 from codoperf_otel._telemetry import names
@@ -91,24 +92,26 @@ class _Opened(ForeignSpan):
             span, end = self._open.pop()
         except IndexError:
             return
+        agent = self.around
         try:
-            self._put_on(span)
-            count_model_call(self, has_failed=not span.status.is_ok)
+            agent = self.lineage()
+            self.end(agent)
+            self._put_on(span, agent)
+            if agent is not None:
+                count_model_call(self, agent, has_failed=not span.status.is_ok)
         except Exception as error:
             failed("a span of another library has no CPU time", error)
         finally:
             self.abandon()
-            self.let_go()
+            self.let_go(agent)
             _take_off(span, self, end)
         end(*arguments, **named)
 
-    def _put_on(self, span: Any) -> None:
-        self.end()
+    def _put_on(self, span: Any, agent: Lineage | None) -> None:
         found = {} if self._memory is None else dict(self._memory.close(perf_counter_ns()))
         if self.cpu_ns is not None:
             found[names.CPU_TIME] = self.cpu_ns / 1e9
             found[names.CPU_SELF_TIME] = (self.self_ns + (self.shared_ns or 0)) / 1e9
-        agent = self.lineage()
         if agent is not None and names.GEN_AI_AGENT_NAME not in (span.attributes or ()):
             found[names.GEN_AI_AGENT_NAME] = agent.name
         if not span.is_recording() or not span.context.trace_flags & TraceFlags.SAMPLED:
