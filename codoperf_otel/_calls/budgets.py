@@ -186,8 +186,11 @@ class RunBudget(Totals):
             BudgetExceeded: it is to be raised, and more was used.
         """
         exceeded = self.look()
-        if exceeded is not None and self.budget.action == "raise":
-            raise exceeded
+        try:
+            if exceeded is not None and self.budget.action == "raise":
+                raise exceeded
+        finally:
+            del exceeded  # else this frame and the exception would keep each other
 
     def ended(self, call: Call) -> None:
         """Take in what a call has used that has ended."""
