@@ -55,6 +55,8 @@ class Scope:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if not self._open:  # it is left more often than it was entered
+            return
         opened = self._open[-1]
         try:
             opened = self._closing()
