@@ -422,6 +422,15 @@ def test_scope_in_an_undriven_task_has_no_cpu_figure(telemetry):
     assert "codoperf.cpu.time" not in telemetry.span("block").attributes
 
 
+def test_a_scope_that_is_left_twice_is_counted_once(telemetry):
+    """The program goes on: leaving a block that is not open does nothing."""
+    scope = performance_context("left twice")
+    scope.__enter__()
+    for _ in range(2):
+        scope.__exit__(None, None, None)
+    assert telemetry.span("left twice").name == "left twice"
+
+
 def test_interleaved_scopes_close_their_own(telemetry, caplog):
     """Scopes of one task that end out of order leave the context as it was."""
     before = context.get_current()

@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 
 import codoperf_otel as co
+from codoperf_otel._calls.call import Call
 
 PACKAGE = str(Path(co.__file__).parent)
 BATCH = 256  # how many calls wait to be folded, as docs/architecture.md says
@@ -538,3 +539,56 @@ def test_the_statistics_of_a_monitor_go_with_it(without_collector):
     reference = weakref.ref(monitor)
     del monitor, work
     assert reference() is None
+
+
+@co.tool
+def tool():
+    """A tool."""
+
+
+@co.agent("refused", budget=co.Budget(tool_calls=0))
+def refused():
+    tool()
+
+
+@co.agent("refused generator", budget=co.Budget(tool_calls=0))
+def refused_generator():
+    yield tool()
+
+
+@co.agent("exceeds", budget=co.Budget(wall_s=1e-9))
+def exceeds():
+    pass
+
+
+def block():
+    with co.agent("refused block", budget=co.Budget(tool_calls=0)):
+        tool()
+
+
+def tracked():
+    co.ResourceTracker().start_tracking("never stopped")
+
+
+ENDINGS = {
+    "refused": refused,
+    "refused generator": lambda: list(refused_generator()),
+    "exceeded": exceeds,
+    "refused block": block,
+    "never stopped": tracked,
+}
+
+
+def calls():
+    """The calls that are there, running or ended."""
+    return sum(isinstance(each, Call) for each in gc.get_objects())
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_no_odd_end_leaves_a_cycle(without_collector, ending):
+    """What a budget refuses, and what is never stopped, is let go as soon as nobody has it."""
+    before = calls()
+    for _ in range(10):
+        with contextlib.suppress(co.BudgetExceeded):
+            ENDINGS[ending]()
+    assert calls() == before

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import math
+import sys
 from collections.abc import Iterator
 from functools import partial
 from time import perf_counter_ns, thread_time_ns
@@ -86,11 +86,13 @@ class Budget:
             raise ValueError(f"a budget must have a limit: one of {', '.join((*amounts, *numbers))}")
         if action not in ("raise", "record"):
             raise setting_error("action", action, "'raise' or 'record'")
+        if not isinstance(kill_children, bool):
+            raise setting_error("kill_children", kill_children, "True or False")
         if kill_children and not other_processes.can_be_held():
             raise setting_error("kill_children", kill_children, "False where pidfd_open does not work")
         self.action = action
         self.warn_at = _share("warn_at", warn_at)
-        self.kill_children = bool(kill_children)
+        self.kill_children = kill_children
 
     def __repr__(self) -> str:
         limits = ", ".join(f"{name}={limit:g}" for name, limit in self.limits.items())
@@ -101,8 +103,9 @@ class Budget:
         return RunBudget(self, call)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _is_number(value: Any) -> bool:
+    is_real = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_real and abs(value) <= sys.float_info.max
 
 
 def _amount(name: str, value: Any) -> float:
@@ -112,7 +115,7 @@ def _amount(name: str, value: Any) -> float:
 
 
 def _number(name: str, value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+    if not isinstance(value, int) or not _is_number(value) or value < 0:
         raise setting_error(name, value, "a whole number from 0 up")
     return value
 
@@ -186,8 +189,11 @@ class RunBudget(Totals):
             BudgetExceeded: it is to be raised, and more was used.
         """
         exceeded = self.look()
-        if exceeded is not None and self.budget.action == "raise":
-            raise exceeded
+        try:
+            if exceeded is not None and self.budget.action == "raise":
+                raise exceeded
+        finally:
+            del exceeded  # else this frame and the exception would keep each other
 
     def ended(self, call: Call) -> None:
         """Take in what a call has used that has ended."""

@@ -11,7 +11,7 @@ def drop(call: Call | None) -> None:
     if call is None:
         return
     call.site_for_agent.cell.active.discard(call)
-    call.open_meters = None
     late_events.waiting.pop(call, None)
     if call.invocation is not None:
         call.invocation.ended(call)
+    call.let_go()

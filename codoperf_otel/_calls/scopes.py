@@ -55,6 +55,8 @@ class Scope:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if not self._open:  # it is left more often than it was entered
+            return
         opened = self._open[-1]
         try:
             opened = self._closing()
@@ -130,13 +132,13 @@ def _abandon(
 
     `left` is what was current when it had left the Context: a processor of spans may have set something else.
     """
+    if call is not None:  # a block around it may have ended meanwhile
+        outer, around = call.outer, around if call.around is None else call.around
     drop(call)
     if clock is not thread.clock:  # another thread collects garbage
         return
     if left is not None:
         runtime.attach(left)
-    if call is not None:  # a block around it may have ended meanwhile
-        outer, around = call.outer, around if call.around is None else call.around
     if call is None or clock.current is call:
         clock.charge_to(still_charged(outer))
     if call is None or call_in(runtime.get_current()) is call:

@@ -121,9 +121,12 @@ def what_is_open():
     return {name: number for name, number in found.items() if number}
 
 
+places = Places(throw, PACKAGE, CONTEXT, for_signals=True)
+
+
 def at_each_place(work):
-    """Run it until no place of it is new, with an interrupt at each."""
-    places, quiet = Places(throw, PACKAGE, CONTEXT, for_signals=True), 0
+    """Run it until no place of it is new, with an interrupt at each. What works share is interrupted once."""
+    quiet = 0
     while quiet < 3:
         try:
             places.run(work, 1)
