@@ -313,6 +313,27 @@ def test_wrong_setting_is_named_with_its_value_and_what_is_allowed(arguments, va
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("what", ["CERTIFICATE", "CLIENT_KEY", "CLIENT_CERTIFICATE"])
+@pytest.mark.parametrize("endpoint", ["https://c:4317", "https://c:4318"], ids=["grpc", "http"])
+def test_a_certificate_must_be_a_file(endpoint, what, tmp_path):
+    """One that is not there is an error at the start, where it would be read. HTTP takes a folder, too."""
+    name = f"OTEL_EXPORTER_OTLP_TRACES_{what}"
+    missing = {name: str(tmp_path / "missing.pem")}
+    with pytest.raises(
+        ValueError, match=f"{name} is '.*missing.pem': it must be the path of a file that can"
+    ):
+        resolve(Arguments(endpoint=endpoint), missing)
+    assert resolve(Arguments(endpoint=endpoint.replace("https", "http")), missing).outputs
+    file = tmp_path / "there.pem"
+    file.touch()
+    assert resolve(Arguments(endpoint=endpoint), {name: str(file)}).outputs
+    if endpoint.endswith("4318") and what == "CERTIFICATE":
+        assert resolve(Arguments(endpoint=endpoint), {name: str(tmp_path)}).outputs
+    else:
+        with pytest.raises(ValueError, match="the path of a file that can be read"):
+            resolve(Arguments(endpoint=endpoint), {name: str(tmp_path)})
+
+
 @pytest.mark.parametrize(
     "url", ["http://localhost:4318", "http://127.0.0.2:4318", "http://[::1]:4318", "https://c"]
 )

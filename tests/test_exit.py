@@ -162,7 +162,7 @@ def test_a_reason_that_is_cut_says_so(caplog):
 
 
 @pytest.mark.parametrize("calls", [1, 1500], ids=["one batch", "batches"])
-def test_refused_endpoint_is_one_line_and_ends_in_two_seconds(tmp_path, protocol, refused, calls):
+def test_refused_endpoint_is_one_line_and_ends_soon(tmp_path, protocol, refused, calls):
     """The program ends well and soon, the files are written, and the one line names the endpoint."""
     ended = Ended(
         "codoperf_otel.configure(endpoint=sys.argv[1], file=sys.argv[2])\n"
@@ -173,7 +173,7 @@ def test_refused_endpoint_is_one_line_and_ends_in_two_seconds(tmp_path, protocol
         OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
     )
     assert ended.returncode == 0
-    assert ended.seconds <= 2
+    assert ended.seconds <= 4  # and not 5, the `shutdown_timeout`
     (line,) = ended.errors
     assert line.startswith(f"Telemetry does not reach {refused}: ")
     assert "refused" in line or "UNAVAILABLE" in line
@@ -219,7 +219,7 @@ def test_two_refused_endpoints_are_two_lines(protocol, refused):
         OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=refused,
         OTEL_EXPORTER_OTLP_METRICS_ENDPOINT="http://127.0.0.1:1",
     )
-    assert ended.seconds <= 2
+    assert ended.seconds <= 4  # and not 5, the `shutdown_timeout`
     reached = sorted(re.findall(r"does not reach (\S+): ", "\n".join(ended.errors)))
     assert reached == sorted([refused, "http://127.0.0.1:1"])
     assert len(ended.errors) == 2
@@ -234,21 +234,21 @@ def test_endpoint_that_was_failing_before_the_end(protocol, refused):
         refused,
         OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
     )
-    assert ended.seconds <= 2
+    assert ended.seconds <= 4  # and not 5, the `shutdown_timeout`
     assert len(ended.errors) == 1
 
 
 def test_slow_endpoint_gets_its_time(protocol, serve):
     """An endpoint that takes more than a second to answer is waited for."""
-    receiver = Receiver(seconds=1.5)
+    receiver = Receiver(seconds=4)
     ended = Ended(
-        "codoperf_otel.configure(endpoint=sys.argv[1]); work(); done()",
+        "codoperf_otel.configure(endpoint=sys.argv[1], shutdown_timeout=30); work(); done()",
         serve(receiver),
         OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
     )
     assert sorted(receiver.taken) == ["metrics", "traces"]
     assert ended.errors == []
-    assert 1.5 <= ended.seconds <= 2.9  # side by side: one after the other it would be 3
+    assert 4 <= ended.seconds < 8  # side by side, not one after the other
 
 
 def test_endpoint_that_does_not_answer_is_left(tmp_path, protocol, serve):
@@ -261,7 +261,7 @@ def test_endpoint_that_does_not_answer_is_left(tmp_path, protocol, serve):
         OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
     )
     assert ended.returncode == 0
-    assert ended.seconds <= 1.5
+    assert ended.seconds <= 4  # and not 10, which the exporters would wait for
     (line,) = ended.errors
     assert "no answer within the 0.5 s" in line
     assert span_count(tmp_path) == 1
@@ -322,7 +322,7 @@ def test_shutdown_is_done_once(tmp_path):
         tmp_path,
     )
     assert ended.errors == []
-    assert ended.seconds <= 1
+    assert ended.seconds <= 4
     assert span_count(tmp_path) == 1
 
 

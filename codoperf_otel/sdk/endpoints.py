@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import cast
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -45,7 +47,9 @@ def otlp(signal: Signal, endpoint: str | None, variables: Variables) -> Otlp:
     headers = variables.otlp(signal, "HEADERS")
     carried = [*_pairs(headers), *parse_qsl(parts.query)]
     source = _source(parts, headers, carried)
-    if source and not _is_encrypted(signal, parts, variables):
+    if _is_encrypted(signal, parts, variables):
+        _check_certificates(signal, protocol, variables)
+    elif source:
         _check_plain_text(setting, parts, source, variables)
     return Otlp(
         signal,
@@ -127,6 +131,19 @@ def _is_encrypted(signal: Signal, parts: SplitResult, variables: Variables) -> b
     insecure = variables.otlp(signal, "INSECURE")
     without_scheme = not parts.scheme and (insecure is None or insecure.value.lower() != "true")
     return parts.scheme == "https" or without_scheme
+
+
+def _check_certificates(signal: Signal, protocol: Protocol, variables: Variables) -> None:
+    """Refuse what cannot be read. Over HTTP the authorities may be a folder."""
+    for what in ("CERTIFICATE", "CLIENT_KEY", "CLIENT_CERTIFICATE"):
+        setting = variables.otlp(signal, what)
+        may_be_folder = what == "CERTIFICATE" and protocol == "http/protobuf"
+        if setting is not None and not _is_readable(Path(setting.value), may_be_folder=may_be_folder):
+            raise setting_error(*setting, "the path of a file that can be read")
+
+
+def _is_readable(path: Path, *, may_be_folder: bool) -> bool:
+    return (path.is_file() or (may_be_folder and path.is_dir())) and os.access(path, os.R_OK)
 
 
 def _check_plain_text(setting: Setting, parts: SplitResult, source: str, variables: Variables) -> None:
