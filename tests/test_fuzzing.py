@@ -664,6 +664,7 @@ def nothing_runs():
         max_size=4,
     ),
 )
+@example("imports", ["9" * 400])
 def test_command_line(name, arguments):
     """What cannot be done is status 2 and a line that says why."""
     with folder() as inside, chdir(inside), nothing_runs():
@@ -671,6 +672,15 @@ def test_command_line(name, arguments):
     assert status == 2 or (name == "run" and status == 0)
     assert "Traceback" not in err
     assert bool(err.strip()) is (status == 2)
+
+
+@pytest.mark.parametrize("arguments", [["view"], ["replay"], ["cache", "stats"], ["imports"]])
+def test_a_path_that_is_too_long(arguments):
+    """It is one line, as any other that is not there."""
+    status, _, err = command(*arguments, "9" * 400)
+    assert status == 2
+    assert err.count("\n") == 1
+    assert "too long" in err
 
 
 # cache folders
