@@ -23,6 +23,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from scaling import scaled
 from valkey import Valkey
 
 from codoperf_otel import _telemetry
@@ -213,9 +214,8 @@ def idle(monkeypatch: pytest.MonkeyPatch) -> Iterator[sampler.Sampler]:
 
 @pytest.fixture(scope="session")
 def scale() -> Callable[[int], int]:
-    """How much of a heavy count is run: a twentieth, or what ``CODOPERF_OTEL_TEST_SCALE`` says (1: all)."""
-    share = float(os.environ.get("CODOPERF_OTEL_TEST_SCALE", "0.05"))
-    return lambda full: max(1, round(full * share))
+    """How much of a heavy count is run."""
+    return scaled
 
 
 @pytest.fixture(scope="session")

@@ -179,3 +179,27 @@ def test_a_name_is_for_clear_alone(capsys, folder):
     """Elsewhere it would be ignored."""
     assert main(["cache", "stats", str(folder), "--name", "parse"]) == 2
     assert "--name is for clear" in capsys.readouterr().err
+
+
+def test_columns_that_hold_anything(ask, folder):
+    """What is no number counts for nothing, and the document is JSON."""
+    change(folder, "DROP TABLE entries")
+    change(
+        folder,
+        "CREATE TABLE entries AS"
+        " SELECT 1 AS row, 'a b' AS scope, NULL AS size, 9e999 AS expires, x'00' AS record",
+    )
+    found, status = ask("stats")
+    assert status == 0
+    assert (found["caches"][0]["bytes"], found["caches"][0]["next_expiry_seconds"]) == (0, None)
+
+
+@pytest.mark.parametrize("action", ["stats", "verify", "vacuum", "clear"])
+def test_a_file_whose_damage_is_no_text(folder, capsys, action):
+    """SQLite's own message quotes bytes that are not UTF-8."""
+    with sqlite3.connect(folder / "cache.sqlite3") as database:
+        database.execute("PRAGMA writable_schema = ON")
+        database.execute("UPDATE sqlite_master SET name = CAST(x'bf' AS TEXT), sql = 'CREATE TABLE broken'")
+    database.close()
+    assert main(["cache", action, str(folder)]) == 2
+    assert "cache.sqlite3: it is damaged" in capsys.readouterr().err

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
+import threading
 from http.server import BaseHTTPRequestHandler
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from codoperf_otel.cli import main
+from codoperf_otel.sdk.private_files import prepare
+from codoperf_otel.sdk.spool.records import encoded
+from codoperf_otel.sdk.spool.segments import Segment
 from tests.endpoints import serve_requests
 
 
@@ -20,6 +25,7 @@ def _no_settings(monkeypatch, tmp_path):
         if name.startswith(("OTEL_", "CODOPERF_OTEL_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
 @pytest.fixture
@@ -149,11 +155,11 @@ def test_a_server_that_asks_for_headers(doctor, serve, monkeypatch, authorizatio
 
 
 def test_the_wrong_protocol(doctor, serve):
-    """Over gRPC, an HTTP server is no collector."""
+    """Over gRPC, an HTTP server is no collector: the port is asked what it speaks."""
     port, _ = serve()
     checks, status = doctor("--endpoint", f"http://127.0.0.1:{port}")
     assert status == 1
-    assert "OTEL_EXPORTER_OTLP_PROTOCOL" in checks["span"]["advice"]
+    assert "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf" in checks["span"]["advice"]
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
@@ -212,6 +218,7 @@ def test_a_switch_that_is_off(doctor, monkeypatch):
     """That nothing is sent is said, and is no failure."""
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "none")
     checks, status = doctor()
     assert status == 0
     assert checks["switch"]["status"] == "note"
@@ -252,7 +259,129 @@ def test_a_misspelt_variable(capsys, monkeypatch):
     """The nearest right name is the advice."""
     monkeypatch.setenv("CODOPERF_OTEL_LEAN_SPAN", "true")
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "none")
     assert main(["doctor"]) == 0
     shown = capsys.readouterr()
     assert "did you mean CODOPERF_OTEL_LEAN_SPANS?" in shown.out
     assert shown.err == ""
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 70])
+def test_what_cannot_be_the_name_of_a_host(doctor, host):
+    """It is the first line that fails, not a traceback."""
+    checks, status = doctor("--endpoint", f"http://{host}:4318")
+    assert status == 1
+    assert checks["name"]["status"] == "failed"
+
+
+def test_a_name_server_that_never_answers(doctor, monkeypatch):
+    """The system's own time limit may be half a minute."""
+    ended = threading.Event()
+
+    def never(*_, **__):
+        ended.wait(60)
+        raise socket.gaierror("too late")
+
+    monkeypatch.setattr(socket, "getaddrinfo", never)
+    checks, status = doctor("--endpoint", "http://collector:4318", "--timeout", "0.2")
+    ended.set()
+    assert status == 1
+    assert "no answer within 0.2 s" in checks["name"]["text"]
+
+
+def test_no_secret_of_a_query_is_shown(capsys, monkeypatch):
+    """Errors of HTTP libraries quote the whole address."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        closing = threading.Thread(target=lambda: [server.accept()[0].close() for _ in range(3)], daemon=True)
+        closing.start()
+        main(["doctor", "--timeout", "2", "--endpoint", f"http://127.0.0.1:{port}/?token=hunter2"])
+    shown = capsys.readouterr()
+    assert "FAILED  span" in shown.out
+    assert "hunter2" not in shown.out + shown.err
+
+
+@pytest.mark.parametrize("name", ["CERTIFICATE", "TRACES_CERTIFICATE", "CLIENT_CERTIFICATE"])
+def test_a_certificate_that_cannot_be_read(doctor, serve, monkeypatch, name):
+    """The variables are named."""
+    port, _ = serve()
+    monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{name}", "no/such.pem")
+    checks, status = doctor("--endpoint", f"https://127.0.0.1:{port}")
+    assert status == 1
+    assert checks["encryption"]["status"] == "failed"
+    assert "_CLIENT_CERTIFICATE" in checks["encryption"]["advice"]
+
+
+def test_another_endpoint_of_metrics(doctor, serve, monkeypatch):
+    """The way there is checked, too."""
+    port, _ = serve()
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        other = unused.getsockname()[1]
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", f"http://127.0.0.1:{other}")
+    checks, status = doctor()
+    assert status == 1
+    assert checks["span"]["status"] == "ok"
+    assert checks["connection"]["status"] == "failed"
+    assert str(other) in checks["connection"]["text"]
+
+
+def test_a_configuration_file_that_is_not_there(doctor, monkeypatch, tmp_path):
+    """It fails as `configure` would; one that is there decides, and is not checked."""
+    file = tmp_path / "otel.yaml"
+    monkeypatch.setenv("OTEL_CONFIG_FILE", str(file))
+    checks, status = doctor()
+    assert (checks["settings"]["status"], status) == ("failed", 1)
+    file.touch()
+    checks, status = doctor()
+    assert (checks["settings"]["status"], status) == ("note", 0)
+    monkeypatch.setenv("CODOPERF_OTEL_REDACT", "*token*")
+    checks, status = doctor()
+    assert (checks["settings"]["status"], status) == ("failed", 1)
+
+
+def test_a_cache_that_is_switched_off(doctor, monkeypatch, tmp_path):
+    """What the folder is like does not matter then; it does otherwise."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file" / "cache"))
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "none")
+    checks, status = doctor()
+    assert (checks["cache"]["status"], status) == ("failed", 1)
+    monkeypatch.setenv("CODOPERF_OTEL_CACHE_DISK", "false")
+    checks, status = doctor()
+    assert (checks["cache"]["status"], status) == ("ok", 0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no spool on Windows")
+def test_the_spool(doctor, monkeypatch, tmp_path):
+    """Where it is, whether it can be used, and what waits there: nothing is made or taken."""
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "none")
+    checks, _ = doctor()
+    assert "not asked for" in checks["spool"]["text"]
+    folder = tmp_path / "spool"
+    monkeypatch.setenv("CODOPERF_OTEL_SPOOL_DIR", str(folder))
+    checks, _ = doctor()
+    assert checks["spool"] == {"check": "spool", "status": "ok", "text": str(folder), "advice": None}
+    assert not folder.exists()
+
+    prepare(folder / "localhost_4318-1234abcd")
+    folder.chmod(0o700)
+    segment = Segment.new(folder / "localhost_4318-1234abcd", "traces")
+    segment.write(encoded(b"x" * 2048, 1))
+    checks, _ = doctor()
+    assert checks["spool"]["status"] == "ok"  # a running program has it
+    segment.close()
+    checks, status = doctor()
+    assert (checks["spool"]["status"], status) == ("note", 0)
+    assert f"codoperf replay {folder}" in checks["spool"]["advice"]
+    assert segment.path.exists()
+
+    folder.chmod(0o777)
+    checks, status = doctor()
+    assert (checks["spool"]["status"], status) == ("failed", 1)
+    assert "may be written by other users" in checks["spool"]["text"]

@@ -348,7 +348,10 @@ def test_second_run_that_ends_otherwise_is_no_measure(folder, end, message):
     assert json.loads(shown.stdout)["advice"]["changes"] == []
 
 
-@pytest.mark.parametrize("text", ["def work(:\n", "# coding: nothing\n", "\0"])
+@pytest.mark.parametrize(
+    "text",
+    ["def work(:\n", "# coding: nothing\n", "\0", "import heavy\ndef work():\n    heavy.x\nreturn\n"],
+)
 def test_source_that_is_no_python_is_left_alone(folder, text, advice):
     """A file that changed under the program, or is not the module's source, is skipped."""
     write(folder, other="import heavy\n", program=f"import other\nopen('other.py', 'w').write({text!r})\n")

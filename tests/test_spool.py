@@ -6,6 +6,7 @@ import gzip
 import os
 import signal
 import stat
+import struct
 import subprocess
 import sys
 import threading
@@ -896,3 +897,15 @@ def test_a_child_that_exports_first_at_its_end(tmp_path, collector):
     """Python 3.12 starts no thread then; its spans arrive all the same."""
     run(LATE, tmp_path, collector.address)
     assert collector.names("traces") == {"child": 1}
+
+
+@pytest.mark.parametrize("length", [1 << 21, 1 << 30], ids=["within", "beyond"])
+def test_a_file_of_beginnings_is_read_soon(length):
+    """Each of them claims much of the file; records before and behind a few of them are read all the same."""
+    beginning = struct.pack(">4sIII", b"\xc0dPs", length, 1, 0)
+    whole = records.encoded(b"whole", 1)
+    began = time.thread_time()
+    assert list(records.read(beginning * (1 << 18), 0)) == []
+    assert time.thread_time() - began < 2
+    found = records.read(whole + beginning * 3 + whole + bytes(1 << 21), 0)
+    assert [record.payload for record in found] == [b"whole", b"whole"]

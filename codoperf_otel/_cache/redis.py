@@ -87,10 +87,13 @@ class Redis:
     @property
     def _client(self) -> Any:
         """Made when it is first asked, as options of the URL may be wrong."""
-        if self._made is None:
-            with self._making:  # a second one would close its connections while another thread uses them
-                self._made = self._made or self._make()
-        return self._made
+        return self._make_once() if self._made is None else self._made
+
+    def _make_once(self) -> Any:
+        with self._making:  # a second one would close its connections while another thread uses them
+            if self._made is None:
+                self._made = self._make()
+            return self._made
 
     def _make(self) -> Any:
         limit = self._server.timeout

@@ -17,7 +17,8 @@ from codoperf_otel._cache.records import InvalidRecordError, Signer, claimed_add
 from codoperf_otel._cache.sqlite import BUSY_SECONDS, SCHEMA_VERSION, number, row_of
 
 _NAMES = (
-    "SELECT scope, COUNT(*), SUM(size), SUM(expires <= ?), MIN(CASE WHEN expires > ? THEN expires END)"
+    "SELECT scope, COUNT(*), CAST(TOTAL(size) AS INTEGER), CAST(TOTAL(expires <= ?) AS INTEGER),"
+    " MIN(CASE WHEN expires > ? AND expires < 9e99 THEN CAST(expires AS REAL) END)"
     " FROM entries GROUP BY scope"
 )
 _RECORDS = "SELECT row, CAST(IFNULL(record, '') AS BLOB) FROM entries"
@@ -59,6 +60,8 @@ def opened(folder: Path) -> Iterator[sqlite3.Connection]:
             yield database
     except (OSError, sqlite3.Error) as error:
         raise NoCacheError(f"{path}: {error}") from error
+    except UnicodeDecodeError as error:  # in a message of SQLite's, which quotes the damaged file
+        raise NoCacheError(f"{path}: it is damaged") from error
 
 
 def _text(stored: bytes) -> str:

@@ -32,8 +32,8 @@ _PATTERN = re.compile(r"[\w.*?!\[\]-]+")
 _PATTERNS = "a dotted name such as 'package.*', with wildcards *, ? and [...], or several with commas between"
 NAMES = "names of attributes such as 'enduser.id' or '*password*', with wildcards *, ? and [...]"
 _NAME = re.compile(r"[\w*?\[][\w.*?!\[\]/:@-]*")  # no regular expression, which would hide nothing
-_QUERY = r"(?s)(?<=//)(.*?)\?.*"
-_CREDENTIALS = r"(?s)(?<=//).*@|^[^:/@]+:(?!//).*@"
+_QUERY = r"(?s)(?<=//)(.*?)\?.*|\?.*=.*"
+_CREDENTIALS = r"(?s)^(\w+://)?.*@"
 
 T = TypeVar("T")
 
@@ -155,12 +155,14 @@ def folder(name: str, value: object) -> Path:
     """A setting as the path of a folder, which need not be there.
 
     Raises:
-        ValueError: something else is there.
+        ValueError: something else is there, or nothing can be.
     """
     from pathlib import Path  # not for who only decorates
 
-    path = Path(str(value)).absolute()
-    if path.exists() and not path.is_dir():
+    path = Path(os.fspath(value)).absolute() if isinstance(value, str | os.PathLike) else None
+    if path is None or not str(value).strip() or "\0" in str(path):
+        raise setting_error(name, value, "the path of a folder")
+    if os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112  pathlib's raise for long names
         raise setting_error(name, str(value), "the path of a folder, not of a file")
     return path
 
@@ -182,7 +184,7 @@ def shown(value: object) -> str:
     """
     if not isinstance(value, str):
         return repr(value)
-    return repr(re.sub(_QUERY, r"\1?***", re.sub(_CREDENTIALS, "***@", value)))
+    return repr(re.sub(_QUERY, r"\1?***", re.sub(_CREDENTIALS, r"\1***@", value)))
 
 
 def is_loopback(host: str) -> bool:

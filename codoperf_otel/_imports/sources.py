@@ -93,7 +93,9 @@ def _read(file: str, names: dict[str, str]) -> Iterator[Source]:
         with open(file, encoding=encoding, newline="") as opened:  # noqa: PTH123
             text = opened.read()
         with warnings.catch_warnings(action="ignore"):  # the program has had those
-            found, takes = statements(text), set(_takes(ast.parse(text)))
+            tree = ast.parse(text)
+            compile(tree, file, "exec", dont_inherit=True)  # which refuses more
+            found, takes = statements(text), set(_takes(tree))
     except (OSError, SyntaxError, ValueError, RecursionError):
         return
     yield Source(file, names.get(file), package, text, encoding, found, takes)

@@ -8,6 +8,7 @@ status is then 2.
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import io
 import os
@@ -51,6 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:  # which pathlib raises where it is asked what is there
+            raise
+        sys.stderr.write(f"codoperf: {error.filename}: {error.strerror}\n")
+        return 2
     return status
 
 

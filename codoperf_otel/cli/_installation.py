@@ -1,20 +1,17 @@
-"""What ``codoperf doctor`` checks on this machine: packages, variables, readings, folders."""
+"""What ``codoperf doctor`` checks of Python and this machine: packages, variables, readings."""
 
 from __future__ import annotations
 
 import math
 import os
 import platform
-import sqlite3
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from pathlib import Path
 
 from codoperf_otel import _environment_variables as variables
 from codoperf_otel.__about__ import __version__
-from codoperf_otel._cache.chosen_tiers import default_folder
 from codoperf_otel._environment_variables.misspelt import PREFIX, misspelt
 from codoperf_otel._readings import cgroup, peak
 from codoperf_otel.cli import _format
@@ -80,32 +77,6 @@ def _limits() -> Iterator[str]:
         yield f"{cpus:g} CPUs"
     if size is not None and math.isfinite(size):
         yield f"{_format.memory(size)} of memory"
-
-
-def cache_folder() -> Iterator[Finding]:
-    """Where cached functions keep their values."""
-    folder = default_folder()
-    shown = f"{folder}, SQLite {sqlite3.sqlite_version}"
-    nearest = next(each for each in (folder, *folder.parents) if each.exists())
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        yield failed(
-            "cache", f"{nearest} cannot be written", f"set XDG_CACHE_HOME, or {variables.CACHE_DISK}=false"
-        )
-    elif nearest == folder and (fault := _not_ours(folder)):
-        yield failed(
-            "cache", f"{folder} {fault}, so nothing is kept there", f"chmod 700 {folder}, as its owner"
-        )
-    else:
-        yield ok("cache", shown)
-
-
-def _not_ours(folder: Path) -> str | None:
-    if not hasattr(os, "geteuid"):
-        return None
-    found = folder.stat()
-    if found.st_uid != os.geteuid():
-        return "belongs to another user"
-    return "may be written by other users" if found.st_mode & 0o022 else None
 
 
 def event_loops() -> Iterator[Finding]:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -19,15 +19,22 @@ from opentelemetry.util.re import parse_env_headers
 
 from codoperf_otel.cli import _format
 from codoperf_otel.cli._findings import Finding, failed, note, ok
+from codoperf_otel.sdk import wrong_protocol
+from codoperf_otel.sdk.endpoints import is_encrypted
 from codoperf_otel.sdk.errors import Destination
 from codoperf_otel.sdk.outputs import Otlp
 from codoperf_otel.sdk.sendable import SENDABLE
 from codoperf_otel.sdk.signals.traces import guarded_span_exporter
+from codoperf_otel.sdk.standard_variables import Variables
 
 SPAN = "codoperf doctor"
 LARGEST_SKEW = 5.0
 DEFAULT_PORTS = {"http": 80, "https": 443}
 HEADERS = ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS")
+CERTIFICATES = ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY")
+CHECK_FILES = f"check the files of OTEL_EXPORTER_OTLP_{', _'.join(CERTIFICATES)}"
+CHECK_NAME = "check the host name of the endpoint"
+UNKNOWN_CLOCK = "not compared: the server does not tell its own"
 NO_COLLECTOR = "another service listens there: check port and path"
 REASONS = {
     (
@@ -49,45 +56,68 @@ REASONS = {
 
 def endpoint(output: Otlp, seconds: float) -> Iterator[Finding]:
     """Whether a span arrives there, and if not, at which step it fails."""
-    parts = urlsplit(output.url if "://" in output.url else f"//{output.url}")
-    host, port = parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme or "https"]
-    for step in (_name(host, port), _connection(parts.scheme, host, port, seconds)):
-        found = list(step)
-        yield from found
-        if any(finding.status == "failed" for finding in found):
-            return
-    if output.protocol == "http/protobuf":
-        yield from _clock(parts.scheme, host, port, seconds)
+    found = list(way(output, seconds))
+    yield from found
+    if any(finding.status == "failed" for finding in found):
+        return
+    yield _clock(output, seconds) if output.protocol == "http/protobuf" else ok("clock", UNKNOWN_CLOCK)
     sent = _span(output, seconds)
-    is_http = sent.status == "ok" and output.protocol == "http/protobuf" and "@" not in parts.netloc
-    yield (_no_collector(output.url, seconds) if is_http else None) or sent
+    is_http = sent.status == "ok" and output.protocol == "http/protobuf" and "@" not in _parts(output).netloc
+    yield (_no_collector(output, seconds) if is_http else None) or sent
 
 
-def _name(host: str, port: int) -> Iterator[Finding]:
-    try:
-        address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0]
-    except OSError as error:
-        yield failed("name", f"{host}: {error.strerror}", "check the host name of the endpoint")
-    else:
-        if address != host:
-            yield ok("name", f"{host} is {address}")
+def way(output: Otlp, seconds: float) -> Iterator[Finding]:
+    """Whether there is a connection to the host, encrypted if it is to be."""
+    parts = _parts(output)
+    host = parts.hostname or ""
+    named = _name(host, seconds)
+    yield from named
+    if all(finding.status != "failed" for finding in named):
+        yield from _connection(output, host, parts.port or DEFAULT_PORTS[parts.scheme or "https"], seconds)
 
 
-def _connection(scheme: str, host: str, port: int, seconds: float) -> Iterator[Finding]:
+def _parts(output: Otlp) -> SplitResult:
+    return urlsplit(output.url if "://" in output.url else f"//{output.url}")
+
+
+def _name(host: str, seconds: float) -> list[Finding]:
+    """Looked up in a thread: the system's own time limit may be half a minute."""
+    found: list[Finding] = []
+
+    def look_up() -> None:
+        try:
+            address = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0]
+        except (OSError, UnicodeError) as error:
+            text = getattr(error, "strerror", None) or "it cannot be the name of a host"
+            found.append(failed("name", f"{host}: {text}", CHECK_NAME))
+        else:
+            found.append(ok("name", host if address == host else f"{host} is {address}"))
+
+    looking = threading.Thread(target=look_up, daemon=True)
+    looking.start()
+    looking.join(seconds)
+    return found or [failed("name", f"{host}: no answer within {seconds:g} s", CHECK_NAME)]
+
+
+def _connection(output: Otlp, host: str, port: int, seconds: float) -> Iterator[Finding]:
     try:
         with socket.create_connection((host, port), seconds) as connection:
             yield ok("connection", f"{host}:{port}")
-            if scheme == "https":
-                yield _handshake(connection, host)
+            if is_encrypted(output.signal, _parts(output), Variables(os.environ)):
+                yield _handshake(connection, output, host)
     except OSError as error:
         yield failed(
             "connection", f"{host}:{port}: {error.strerror or error}", "is a collector listening there?"
         )
 
 
-def _handshake(connection: socket.socket, host: str) -> Finding:
+def _handshake(connection: socket.socket, output: Otlp, host: str) -> Finding:
     try:
-        with _encryption().wrap_socket(connection, server_hostname=host) as encrypted:
+        context = _encryption(output)
+    except OSError as error:
+        return failed("encryption", f"a certificate or its key cannot be read: {error}", CHECK_FILES)
+    try:
+        with context.wrap_socket(connection, server_hostname=host) as encrypted:
             return ok("encryption", encrypted.version() or "TLS")
     except ssl.SSLCertVerificationError as error:
         advice = "set OTEL_EXPORTER_OTLP_CERTIFICATE to the file of its certificate authority"
@@ -96,53 +126,61 @@ def _handshake(connection: socket.socket, host: str) -> Finding:
         return failed("encryption", str(error), "does it speak TLS there? http:// is without")
 
 
-def _encryption() -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=os.environ.get("OTEL_EXPORTER_OTLP_CERTIFICATE") or None)
+def _encryption(output: Otlp) -> ssl.SSLContext:
+    """By the variables that the exporters obey."""
+    found = (Variables(os.environ).otlp(output.signal, what) for what in CERTIFICATES)
+    authority, certificate, key = (setting and setting.value for setting in found)
+    context = ssl.create_default_context(cafile=authority)
+    if certificate:
+        context.load_cert_chain(certificate, key, password="")
+    if output.protocol == "grpc":
+        context.set_alpn_protocols(["h2"])
+    return context
 
 
-def _http(scheme: str, host: str, port: int | None, seconds: float) -> HTTPConnection:
-    if scheme == "https":
-        return HTTPSConnection(host, port, timeout=seconds, context=_encryption())
-    return HTTPConnection(host, port, timeout=seconds)
+def _http(output: Otlp, seconds: float) -> HTTPConnection:
+    parts = _parts(output)
+    if parts.scheme == "https":
+        return HTTPSConnection(parts.hostname or "", parts.port, timeout=seconds, context=_encryption(output))
+    return HTTPConnection(parts.hostname or "", parts.port, timeout=seconds)
 
 
-def _clock(scheme: str, host: str, port: int, seconds: float) -> Iterator[Finding]:
+def _clock(output: Otlp, seconds: float) -> Finding:
     """How far the server's clock is from ours, where it says what it shows."""
-    connection = _http(scheme, host, port, seconds)
+    connection = _http(output, seconds)
     try:
         connection.request("HEAD", "/")
         date = connection.getresponse().getheader("Date")
         skew = email.utils.parsedate_to_datetime(date or "").timestamp() - time.time()
     except (OSError, HTTPException, ValueError):
-        return
+        return ok("clock", UNKNOWN_CLOCK)
     finally:
         connection.close()
     if abs(skew) > LARGEST_SKEW:
         text = f"the server's clock is {_format.duration(abs(skew))} {'ahead' if skew > 0 else 'behind'}"
-        yield note("clock", text, "set both by NTP: spans of two machines do not fit together otherwise")
-    else:
-        yield ok("clock", "as the server's")
+        return note("clock", text, "set both by NTP: spans of two machines do not fit together otherwise")
+    return ok("clock", "as the server's")
 
 
 class _Remembered(Destination):
-    """Keeps the first reason, and logs nothing."""
+    """Keeps the first reason, without secrets, and logs nothing."""
 
     reason = ""
 
     def trouble(self, reason: str) -> None:
         """An attempt failed."""
         self.failing = True
-        self.reason = self.reason or " ".join(reason.split())
+        self.reason = self.reason or self.shown(reason)
 
 
 def _span(output: Otlp, seconds: float) -> Finding:
     """Send one span, and wait for the answer."""
-    destination = _Remembered(output.label)
+    destination = _Remembered(output.label, output.secrets)
     exporter = guarded_span_exporter(output, destination, SENDABLE)
     try:
         exporter.guard.open()
-    except (ImportError, ValueError) as error:
-        return failed("span", str(error), "mend it")
+    except (ImportError, OSError, ValueError) as error:
+        return failed("span", destination.shown(str(error)), "mend it")
     provider = TracerProvider(
         resource=Resource.create({"service.name": "codoperf-doctor"}), shutdown_on_exit=False
     )
@@ -160,16 +198,17 @@ def _span(output: Otlp, seconds: float) -> Finding:
     took = time.perf_counter() - began
     exporter.guard.close()
     if destination.failing or destination.failures:
-        return failed("span", f"not taken: {destination.reason or 'refused'}", _advice(destination.reason))
+        advice = wrong_protocol.advice(output, destination.reason) or _advice(destination.reason)
+        return failed("span", f"not taken: {destination.reason or 'refused'}", advice)
     return ok("span", f"{SPAN!r} was acknowledged in {_format.duration(took)}, over {output.protocol}")
 
 
-def _no_collector(url: str, seconds: float) -> Finding | None:
+def _no_collector(output: Otlp, seconds: float) -> Finding | None:
     """What shows that no collector answered: exporters take a redirection and a web page for success."""
-    parts = urlsplit(url)
+    parts = _parts(output)
     given = next(filter(None, map(os.environ.get, HEADERS)), "")
     headers = {**parse_env_headers(given, liberal=True), "Content-Type": "application/x-protobuf"}
-    connection = _http(parts.scheme, parts.hostname or "", parts.port, seconds)
+    connection = _http(output, seconds)
     try:
         connection.request("POST", urlunsplit(("", "", parts.path, parts.query, "")) or "/", b"", headers)
         answer = connection.getresponse()

@@ -52,44 +52,56 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _findings(endpoint: str | None, seconds: float) -> Iterator[Finding]:
-    from codoperf_otel.cli import _installation  # not at the top: every command imports this module
+    from codoperf_otel.cli import _folders, _installation  # not at the top: every command imports this module
 
     installed = list(_installation.installation())
     yield from installed
     yield from _installation.own_variables()
     yield from _installation.readings()
-    yield from _installation.cache_folder()
+    yield from _folders.cache()
     yield from _installation.event_loops()
     if all(finding.status != "failed" for finding in installed):
+        yield from _folders.spool()
         yield from _outputs(endpoint, seconds)
 
 
 def _outputs(endpoint: str | None, seconds: float) -> Iterator[Finding]:
     """Where telemetry goes, and whether it arrives."""
-    from codoperf_otel.cli._reachability import endpoint as reach
+    from codoperf_otel.cli import _reachability
+    from codoperf_otel.sdk import declarative, settings
     from codoperf_otel.sdk.outputs import Otlp
-    from codoperf_otel.sdk.settings import Arguments, is_disabled, resolve
 
-    if is_disabled(os.environ):
+    if settings.is_disabled(os.environ):
         yield note("switch", "OTEL_SDK_DISABLED is true: nothing is sent", "unset it")
-    if os.environ.get("OTEL_CONFIG_FILE"):
-        yield note(
-            "settings", "OTEL_CONFIG_FILE decides where telemetry goes", "its exporters are not checked here"
-        )
-        return
+    file = declarative.config_file(os.environ)
     try:
-        outputs = resolve(Arguments(endpoint=endpoint), os.environ).outputs
+        resolve = declarative.resolve if file else settings.resolve
+        outputs = resolve(settings.Arguments(endpoint=endpoint), os.environ).outputs
     except ValueError as error:
         yield failed("settings", str(error), "mend or unset it")
         return
-    yield ok(
-        "settings", ", ".join(f"{output.signal} to {output.label}" for output in outputs) or "no exporter"
-    )
-    if any(isinstance(each, Otlp) and each.protocol == "grpc" for each in outputs) and hasattr(os, "fork"):
+    if file:
+        yield _of_file(file)
+    places = ", ".join(f"{output.signal} to {output.label}" for output in outputs)
+    if places or not file:
+        yield ok("settings", places or "no exporter")
+    sent = [output for output in outputs if isinstance(output, Otlp)]
+    if any(output.protocol == "grpc" for output in sent) and hasattr(os, "fork"):
         yield note("forks", "a fork may wait for a gRPC export", "send over http/protobuf where you fork")
-    traces = [each for each in outputs if isinstance(each, Otlp) and each.signal == "traces"]
-    for output in traces:
-        yield from reach(replace(output, spool=None), seconds)
+    traces = {output.label: output for output in sent if output.signal == "traces"}
+    others = {output.label: output for output in sent if output.label not in traces}
+    for output in traces.values():
+        yield from _reachability.endpoint(replace(output, spool=None), seconds)
+    for output in others.values():
+        yield from _reachability.way(output, seconds)
+
+
+def _of_file(file: str) -> Finding:
+    from codoperf_otel.sdk.declarative import ALLOWED, VARIABLE
+
+    if not os.path.isfile(file):  # noqa: PTH113  pathlib's raises for some names
+        return failed("settings", f"{VARIABLE} is {file!r}: there is no such file", f"set it to {ALLOWED}")
+    return note("settings", f"{VARIABLE} decides where telemetry goes", "its exporters are not checked here")
 
 
 def _show(found: list[Finding]) -> None:

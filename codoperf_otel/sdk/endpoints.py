@@ -26,6 +26,7 @@ URL = "an http:// or https:// URL with a host, such as http://localhost:4318"
 _SIGNAL_PATH = re.compile(r"/v1/(traces|metrics|logs)/?$")
 _CREDENTIAL = re.compile("authorization|cookie|key|token|secret|password", re.IGNORECASE)
 _HEADER = re.compile(r"[\w!#$%&'*+.^`|~-]+\s*=[\x20\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*")
+_NOT_SENT = re.compile(r"[\x00-\x20\x7f#]")  # left out on the way: the secrets could not be found again
 _HIDDEN = "***"
 
 
@@ -47,7 +48,7 @@ def otlp(signal: Signal, endpoint: str | None, variables: Variables) -> Otlp:
     headers = variables.otlp(signal, "HEADERS")
     carried = [*_pairs(headers), *parse_qsl(parts.query)]
     source = _source(parts, headers, carried)
-    if _is_encrypted(signal, parts, variables):
+    if is_encrypted(signal, parts, variables):
         _check_certificates(signal, protocol, variables)
     elif source:
         _check_plain_text(setting, parts, source, variables)
@@ -84,6 +85,8 @@ def _is_of_signal(signal: Signal, setting: Setting) -> bool:
 
 
 def _split(setting: Setting) -> SplitResult:
+    if _NOT_SENT.search(str(setting.value)):
+        raise setting_error(*setting, URL)
     try:
         parts = urlsplit(setting.value if "://" in setting.value else f"//{setting.value}")
     except (ValueError, TypeError):
@@ -127,7 +130,8 @@ def _source(parts: SplitResult, headers: Setting | None, carried: list[tuple[str
     return name and f"{name} of {headers.name if headers else 'its query'}"
 
 
-def _is_encrypted(signal: Signal, parts: SplitResult, variables: Variables) -> bool:
+def is_encrypted(signal: Signal, parts: SplitResult, variables: Variables) -> bool:
+    """Whether what goes to an address does so over TLS."""
     insecure = variables.otlp(signal, "INSECURE")
     without_scheme = not parts.scheme and (insecure is None or insecure.value.lower() != "true")
     return parts.scheme == "https" or without_scheme
@@ -160,6 +164,7 @@ def _check_plain_text(setting: Setting, parts: SplitResult, source: str, variabl
 
 def _secrets(parts: SplitResult, carried: list[tuple[str, str]]) -> Iterator[str]:
     """What no message may show: the password, the query, and what headers with a credential say."""
-    user = parts.netloc.rpartition("@")[0]
-    yield from (secret for secret in (user, parts.password, parts.query) if secret)
+    user = parts.geturl().partition("//")[2].rpartition("@")[0]  # in a wrong place, too
+    found = (user, parts.password, user.rpartition(":")[2], parts.query)
+    yield from filter(None, found)
     yield from (value for name, value in carried if value and _CREDENTIAL.search(name))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from codoperf_otel._environment_variables import setting_error
+from codoperf_otel._environment_variables import folder, setting_error
 from codoperf_otel._live.folder import chosen
 from codoperf_otel._readings.sampler import is_seconds
 from codoperf_otel.sdk.endpoints import otlp
@@ -125,7 +125,7 @@ def _outputs(
     signal: Signal, arguments: Arguments, variables: Variables, spool: Spool | None
 ) -> Iterator[Output]:
     if arguments.file is not None:
-        yield File(signal, _folder(arguments.file) / f"{signal}.jsonl")
+        yield File(signal, folder("file", arguments.file) / f"{signal}.jsonl")
     for exporter in _exporters(signal, arguments, variables):
         if exporter == "console":
             yield Console(signal)
@@ -144,15 +144,6 @@ def _exporters(signal: Signal, arguments: Arguments, variables: Variables) -> li
     if not named.keys() <= set(EXPORTERS):
         raise setting_error(*setting, f"one of {', '.join(EXPORTERS)}, or several with commas between")
     return [name for name in named if name != "none"]
-
-
-def _folder(file: str | os.PathLike[str]) -> Path:
-    if not (isinstance(file, os.PathLike) or _is_text(file)):
-        raise setting_error("file", file, "the path of a folder")
-    folder = Path(file).absolute()
-    if folder.exists() and not folder.is_dir():
-        raise setting_error("file", str(file), "the path of a folder, not of a file")
-    return folder
 
 
 def _is_text(value: object) -> bool:
