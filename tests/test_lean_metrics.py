@@ -36,7 +36,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 
 import codoperf_otel
 from codoperf_otel import _telemetry
-from codoperf_otel._calls import cells
+from codoperf_otel._calls import cells, run_counts
 from codoperf_otel._telemetry import attribute_sets, durations, names
 from codoperf_otel.sdk.lean import metrics_start_rule
 from codoperf_otel.sdk.lean import points as lean_points
@@ -258,6 +258,10 @@ def failing(work: Callable[..., None], error: Exception) -> None:
         work(error)
 
 
+def _raise(error: Exception) -> None:
+    raise error
+
+
 def test_calls_of_every_kind(both, temporality):
     """Calls of every kind have the SDK's points, collection after collection."""
     pair = both(temporality)
@@ -272,6 +276,31 @@ def test_calls_of_every_kind(both, temporality):
     pair.assert_equal()
     pair.assert_equal()
     function("another")()
+    pair.assert_equal()
+
+
+@pytest.mark.parametrize("runs", [3, 600])
+def test_counts_of_runs(both, temporality, runs):
+    """What runs of agents count has the SDK's points, over many folds and collection after collection."""
+    pair = both(temporality)
+    tool = codoperf_otel.tool("hammer")(idle)
+
+    @codoperf_otel.agent("smith")
+    def smith(tools: int) -> None:
+        for _ in range(tools):
+            tool()
+
+    for number in range(runs):
+        smith(number % 3)
+    codoperf_otel.agent("carpenter")(idle)()
+    found = points(pair.assert_equal(), names.INVOKE_AGENT_TOOL_CALLS)
+    seen = {dict(key)[names.GEN_AI_AGENT_NAME]: (point.count, point.sum) for key, point in found.items()}
+    assert seen == {"smith": (runs, runs), "carpenter": (1, 0)}
+    smith(200), failing(codoperf_otel.agent("smith")(_raise), ValueError())
+    found = points(pair.assert_equal(), names.INVOKE_AGENT_TOOL_CALLS)
+    smiths = found[frozenset({(names.GEN_AI_AGENT_NAME, "smith")})]
+    before = runs if temporality is CUMULATIVE else 0
+    assert (smiths.count, smiths.sum, smiths.max) == (before + 2, before + 200, 200)
     pair.assert_equal()
 
 
@@ -324,14 +353,14 @@ def test_times(both, temporality):
     """A point starts and ends where the SDK's own does, each by the collections of its reader."""
     pair = both(temporality)
     old, new = function("old"), function("new")
-    old()
-    rounds = [pair.collected()]
-    time.sleep(0.05)
-    old(), new()
-    rounds.append(pair.collected())
-    time.sleep(0.05)
-    new()
-    rounds.append(pair.collected())
+    rounds, times = [], []
+    for functions in ((old,), (old, new), (new,)):
+        began = time.time_ns()
+        for each in functions:
+            each()
+        times.append((began, time.time_ns()))
+        rounds.append(pair.collected())
+        time.sleep(0.05)
     ends = [[end_of(data) for data in sides] for sides in rounds]
     for number, sides in enumerate(rounds):
         ours, theirs = (points(data) for data in sides)
@@ -343,7 +372,8 @@ def test_times(both, temporality):
             if from_previous:
                 assert point.start_time_unix_nano == ends[number - 1][0]
             else:
-                assert abs(point.start_time_unix_nano - stock.start_time_unix_nano) < 20_000_000
+                starts = point.start_time_unix_nano, stock.start_time_unix_nano
+                assert any(began <= min(starts) <= max(starts) <= ended for began, ended in times)
 
 
 def end_of(data: MetricsData) -> int:
@@ -475,14 +505,15 @@ def test_late_reader_has_durations_from_then_on():
     provider = LeanMeterProvider([reader], RESOURCE)
     instruments = _telemetry.bind(TracerProvider(shutdown_on_exit=False), provider).instruments
     provider.keep_durations(instruments)
-    work = function()
-    work()
+    work, agent = function(), codoperf_otel.agent("late")(idle)
+    work(), agent()
     assert not instruments.records_durations
     provider.add_metric_reader(late)
-    work(), work()
+    work(), work(), agent(), agent()
     reader.collect()
-    assert counts(sent.data[-1]) == [3]
-    assert counts(late.get_metrics_data()) == [2]
+    data = late.get_metrics_data()
+    for name in (names.FUNCTION_DURATION, names.INVOKE_AGENT_TOOL_CALLS, names.INVOKE_AGENT_INFERENCE_CALLS):
+        assert (counts(sent.data[-1], name), counts(data, name)) == ([3], [2])
     _telemetry.bind()
     provider.shutdown()
 
@@ -501,13 +532,13 @@ def test_trial_that_fails_is_a_no(monkeypatch):
     assert metrics_start_rule() is None
 
 
-def test_histograms_are_all_that_sites_have():
+def test_histograms_are_all_that_sites_and_runs_have():
     """What exporters leave out of the SDK's points is exactly what is kept here."""
     folder = Path(codoperf_otel.__file__).parent
     places = ("performance_monitor.py", "agents.py", "_calls/operation_sites.py")
     text = "".join((folder / place).read_text() for place in places)
-    used = re.findall(r"histogram=names\.(\w+)", text)
-    assert {getattr(names, name) for name in used} == durations.HISTOGRAMS
+    used = {getattr(names, name) for name in re.findall(r"histogram=names\.(\w+)", text)}
+    assert used | run_counts.HISTOGRAMS.keys() == durations.HISTOGRAMS
 
 
 PROGRAM = """
@@ -521,6 +552,10 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 @codoperf_otel.monitor_performance("work")
 def work():
     pass
+
+@codoperf_otel.agent("worker")
+def run():
+    work()
 
 def is_lean():
     instruments = _telemetry.active().instruments
@@ -584,10 +619,11 @@ def test_fallbacks_record_in_the_sdks_histogram(tmp_path, name):
     if name == "foreign provider" and not TAKES_READERS:
         pytest.skip("this SDK takes no readers later")
     before, variables = FALLBACKS[name]
-    program = f"{before}\nwith codoperf_otel.configure(file=folder):\n    work()\n    print(is_lean())\n"
+    program = f"{before}\nwith codoperf_otel.configure(file=folder):\n    run()\n    print(is_lean())\n"
     assert run(program, tmp_path, **variables) == "False\n"
     if name != "disabled":
-        assert [point["count"] for point in written(tmp_path)] == ["1"]
+        for histogram in (names.FUNCTION_DURATION, names.INVOKE_AGENT_TOOL_CALLS):
+            assert [point["count"] for point in written(tmp_path, histogram)] == ["1"]
 
 
 def test_configure_is_lean(tmp_path):
@@ -661,22 +697,26 @@ server.server_close()
 def test_forked_child_begins_from_zero(tmp_path, preference):
     """Its points are its own calls', lean too; the parent goes on."""
     program = """
+from codoperf_otel._calls import run_counts
+
 handle = codoperf_otel.configure(file=folder)
-work(), work()
+run(), run()
 assert handle.force_flush()
 pid = os.fork()
 if pid == 0:
-    work()
+    assert not run_counts._runs
+    run()
     assert is_lean()
     handle.shutdown()
     os._exit(0)
 assert os.waitpid(pid, 0)[1] == 0
-work()
+run()
 handle.shutdown()
 """
     run(program, tmp_path, OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE=preference)
     parent = "3" if preference == "cumulative" else "1"
-    assert [point["count"] for point in written(tmp_path)] == ["2", "1", parent]
+    for name in (names.FUNCTION_DURATION, names.INVOKE_AGENT_DURATION, names.INVOKE_AGENT_TOOL_CALLS):
+        assert [point["count"] for point in written(tmp_path, name)] == ["2", "1", parent], name
 
 
 @needs_fork
@@ -715,14 +755,14 @@ with codoperf_otel.configure(file=folder):
 def test_second_setup_begins_all_counts_anew(tmp_path):
     """Durations, CPU time and lookups are those since then; running calls are active, statistics go on."""
     program = """
-from time import process_time
+from time import thread_time
 cache = codoperf_otel.CacheManager("cache")
 
 @codoperf_otel.monitor_performance("burn")
 def burn(seconds):
     cache.get("nothing")
-    end = process_time() + seconds
-    while process_time() < end:
+    end = thread_time() + seconds
+    while thread_time() < end:
         pass
 
 @codoperf_otel.monitor_performance("outer")
@@ -741,9 +781,9 @@ print(codoperf_otel.performance_monitor.get_performance_stats("burn")["total_cal
     one, two = tmp_path / "one", tmp_path / "two"
     assert [point["count"] for point in written(one)] == ["2"]
     assert [point["count"] for point in written(two)] == ["1", "1"]
-    assert 0.4 < written(one, names.FUNCTION_CPU_TIME)[-1]["asDouble"] < 0.6
+    assert 0.5 <= written(one, names.FUNCTION_CPU_TIME)[-1]["asDouble"] < 0.6
     (cpu, *_) = written(two, names.FUNCTION_CPU_TIME)
-    assert 0.04 < cpu["asDouble"] < 0.09
+    assert 0.05 <= cpu["asDouble"] < 0.15
     assert [point["asInt"] for point in written(one, names.CACHE_LOOKUPS)] == ["2"]
     assert {point["asInt"] for point in written(two, names.CACHE_LOOKUPS)} == {"1"}
     assert "1" in [point["asInt"] for point in written(two, names.FUNCTION_ACTIVE)]

@@ -278,6 +278,7 @@ def test_import_loads_nothing_heavy():
         "asyncio",
         "importlib.metadata",
         "concurrent.futures",
+        "pathlib",
         "sqlite3",
         "psutil",
         "grpc",

@@ -10,7 +10,7 @@ def test_a_sum_is_kept_small():
     """Values are added up once there are many, and the sum is the same."""
     total = Total()
     for value in range(3 * BATCH):
-        total.add(value)
+        total.append(value)
     assert len(total._added) < BATCH
     assert total.value() == sum(range(3 * BATCH))
 
@@ -18,13 +18,13 @@ def test_a_sum_is_kept_small():
 def test_what_is_added_and_read_in_the_midst_of_a_fold_counts_once():
     """A signal handler may add to the sum and read it between any two lines of a read."""
     total = Total()
-    total.add(1)
+    total.append(1)
 
     class Interrupted(list):
         def __getitem__(self, place):
             found = super().__getitem__(place)
             total._added = list(self)
-            total.add(2)
+            total.append(2)
             assert total.value() == 3
             return found
 

@@ -78,7 +78,7 @@ class Cell:
         self._many = MANY
         self._absorbed: Totals = (0, None)
         self._absorbed_durations: dict[str, Durations] = {}
-        self.active: set[object] = set()
+        self.active: set[Any] = set()
         self._children = Total()
         self.failures = Total()
         self.peaks = MemoryPeaks()
@@ -107,7 +107,7 @@ class Cell:
 
     def count_failure(self, error: BaseException) -> Attributes:
         """Count a failed call; returns the attributes of its duration."""
-        self.failures.add(1)
+        self.failures.append(1)
         error_type = _telemetry.error_type(error)
         found = self._errors.get(error_type)
         if found is None:
@@ -123,7 +123,7 @@ class Cell:
 
     def add_child_process(self, cpu_ns: int) -> None:
         """Add what a child process took that a call has started."""
-        self._children.add(cpu_ns)
+        self._children.append(cpu_ns)
 
     def child_process_seconds(self) -> float | None:
         """CPU time of ended child processes, in seconds; None before the first."""
@@ -142,7 +142,8 @@ class Cell:
 
     def memory_peak(self) -> int | None:
         """The highest memory of the windows open now or ended within a minute, in bytes."""
-        return self.peaks.highest()
+        meters = (meter for call in self.active.copy() for meter in call.open_meters or ())
+        return self.peaks.highest(meter.memory_peak() for meter in meters)
 
     def series(self, position: Position) -> Iterator[Series]:
         """What an exporter's position has of the durations here."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from codoperf_otel import _telemetry
 from codoperf_otel._calls.lineages import (
     ERRORS,
     INFERENCE_CALLS,
@@ -18,8 +16,7 @@ from codoperf_otel._calls.lineages import (
     WALL_NS,
 )
 from codoperf_otel._calls.model_calls import Tokens, is_model_call, tokens_in
-from codoperf_otel._calls.recorder import NO_EXEMPLAR, shared
-from codoperf_otel._calls.thread_clock import thread
+from codoperf_otel._calls.run_counts import record_run
 from codoperf_otel._calls.totals import PEAK
 from codoperf_otel._telemetry import names
 
@@ -27,11 +24,6 @@ if TYPE_CHECKING:
     from codoperf_otel._calls.call import Call
     from codoperf_otel._calls.foreign_spans import ForeignSpan
     from codoperf_otel._calls.sites import Ending
-
-_HISTOGRAMS = {
-    names.INVOKE_AGENT_TOOL_CALLS: TOOL_CALLS,
-    names.INVOKE_AGENT_INFERENCE_CALLS: INFERENCE_CALLS,
-}
 
 
 def end_agent(call: Call, ending: Ending) -> None:
@@ -45,7 +37,8 @@ def end_agent(call: Call, ending: Ending) -> None:
         lineage.add(WAITING_NS, waiting_ns)
     if (peak := ending.measured.get(names.PROCESS_MEMORY_PEAK)) is not None:
         lineage.add(PEAK, peak)
-    _record(call.invocation.values(), call.site_for_agent.cell.duration_attributes)
+    ended_unix_ns = call.epoch_ns + call.paused_ns
+    record_run(call.site_for_agent.cell.duration_attributes, ended_unix_ns, call.invocation.values())
 
 
 def _waiting_ns(call: Call, ending: Ending) -> int | None:
@@ -53,12 +46,6 @@ def _waiting_ns(call: Call, ending: Ending) -> int | None:
     if call.suspended_ns or ending.cpu_ns is None:
         return call.suspended_ns or None
     return max(ending.wall_ns - ending.cpu_ns, 0)
-
-
-def _record(counts: Mapping[str, int], attributes: Mapping[str, Any]) -> None:
-    histograms = _telemetry.active().instruments.histograms
-    for name, counted in _HISTOGRAMS.items():
-        shared.record(thread.clock, histograms[name], counts.get(counted, 0), dict(attributes), NO_EXEMPLAR)
 
 
 def count_model_call(span: ForeignSpan, *, has_failed: bool) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from time import perf_counter_ns
-from typing import Protocol
 
 from codoperf_otel._statistics import ledgers
 from codoperf_otel._statistics.ledgers import BATCH
@@ -12,20 +11,12 @@ from codoperf_otel._statistics.ledgers import BATCH
 RECENT_NS = 60_000_000_000
 
 
-class Window(Protocol):
-    """A span of time whose highest memory is watched."""
-
-    def current(self) -> int | None:
-        """The highest so far, in bytes."""
-
-
 class MemoryPeaks:
-    """The windows that are open, the peaks of those that ended within a minute, and the highest ever."""
+    """The peaks of the windows that ended within a minute, and the highest ever."""
 
-    __slots__ = ("_ended", "_most", "_peaks", "windows")
+    __slots__ = ("_ended", "_most", "_peaks")
 
     def __init__(self) -> None:
-        self.windows: set[Window] = set()
         self._ended: list[tuple[int, int, int]] = []
         self._most: tuple[int | None, int | None] = (None, None)
         self._peaks: tuple[tuple[int, int], ...] = ()
@@ -39,12 +30,11 @@ class MemoryPeaks:
         if len(self._ended) >= BATCH:
             self._fold()
 
-    def highest(self) -> int | None:
-        """The highest memory of the windows open now or ended within a minute, in bytes."""
+    def highest(self, running: Iterable[int | None]) -> int | None:
+        """The highest memory of the windows that ended within a minute and of those that run, in bytes."""
         self._fold()
         ended = [peak for _, peak in self._peaks]
-        running = [window.current() for window in list(self.windows)]
-        return max((peak for peak in ended + running if peak is not None), default=None)
+        return max((peak for peak in (*ended, *running) if peak is not None), default=None)
 
     def ever(self) -> tuple[int | None, int | None]:
         """The highest memory and the largest growth of the windows that ended; None before the first."""

@@ -1,4 +1,7 @@
-"""Distributions of durations over buckets, as histograms have them. Loaded only where durations are kept."""
+"""Distributions of durations, or of counts, over buckets, as histograms have them.
+
+Loaded only where durations are kept.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ Exemplars = tuple[Exemplar | None, ...]
 
 
 class Distribution(NamedTuple):
-    """Many durations in s. It is never changed: what has seen more durations is another one.
+    """Many durations in s, or counts. It is never changed: what has seen more of them is another one.
 
     `since` is when the first ended, in Unix nanoseconds; `number` is how many there are, `total` their sum.
     `buckets` has the number in each bucket, `exemplars` at most one per bucket.
@@ -61,21 +64,21 @@ def _later(one: Exemplar | None, other: Exemplar | None) -> Exemplar | None:
 
 
 def distribution(
-    seconds: Sequence[float], bounds: Sequence[float], exemplars: Iterable[Exemplar] = (), since: int = 0
+    values: Sequence[float], bounds: Sequence[float], exemplars: Iterable[Exemplar] = (), since: int = 0
 ) -> Distribution:
-    """The distribution of these durations over buckets with these upper bounds, each inclusive.
+    """The distribution of these values over buckets with these upper bounds, each inclusive.
 
     >>> distribution([0.5, 1.0, 3.0], [1.0, 2.0]).buckets
     (2, 0, 1)
     """
-    ordered = sorted(seconds)
+    ordered = sorted(values)
     below = [bisect_right(ordered, bound) for bound in bounds]
     count = len(ordered)
     kept: list[Exemplar | None] = [None] * (len(below) + 1)
     for exemplar in exemplars:
         kept[bisect_left(bounds, exemplar.seconds)] = exemplar
     buckets = tuple(map(sub, [*below, count], [0, *below]))
-    return Distribution(since, count, sum(seconds), ordered[0], ordered[-1], buckets, tuple(kept))
+    return Distribution(since, count, sum(values), ordered[0], ordered[-1], buckets, tuple(kept))
 
 
 class Series(NamedTuple):

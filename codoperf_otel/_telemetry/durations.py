@@ -1,5 +1,7 @@
 """Durations that are kept here, rather than in an SDK's histogram, until an exporter asks for them.
 
+So is what the runs of agents have counted.
+
 Each exporter has a `Position`. It stands for what was recorded since the exporter was made or, where that
 exports deltas, since it last asked.
 """
@@ -21,11 +23,13 @@ HISTOGRAMS = frozenset(
         names.FUNCTION_DURATION,
         names.OPERATION_DURATION,
         names.INVOKE_AGENT_DURATION,
+        names.INVOKE_AGENT_TOOL_CALLS,
+        names.INVOKE_AGENT_INFERENCE_CALLS,
         names.EXECUTE_TOOL_DURATION,
         names.WORKFLOW_DURATION,
     )
 )
-"""Whose durations may be kept here."""
+"""Whose durations, or counts, may be kept here."""
 
 
 def bounds_of(histogram: str) -> tuple[float, ...]:

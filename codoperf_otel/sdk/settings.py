@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -13,6 +14,7 @@ from codoperf_otel._live.folder import chosen
 from codoperf_otel._readings.sampler import is_seconds
 from codoperf_otel.sdk.endpoints import otlp
 from codoperf_otel.sdk.outputs import Console, File, Otlp, Output, Signal, Spool
+from codoperf_otel.sdk.redact_setting import Hidden, redact_setting
 from codoperf_otel.sdk.spool_setting import for_endpoint, spool_setting
 from codoperf_otel.sdk.standard_variables import Variables, check_numbers
 
@@ -41,6 +43,7 @@ class Arguments(NamedTuple):
     trace_imports: float | None = None
     durable: bool | Literal["strict"] | None = None
     signals: bool = True
+    redact: Sequence[str | re.Pattern[str]] | str | None = None
     live: bool | None = None
 
 
@@ -64,6 +67,7 @@ class Settings:
     asyncio: bool
     trace_imports: float | None
     signals: bool
+    hidden: Hidden | None
     live: Path | None
 
 
@@ -107,6 +111,7 @@ def resolve(arguments: Arguments, environ: Mapping[str, str]) -> Settings:
         arguments.asyncio,
         arguments.trace_imports,
         arguments.signals,
+        redact_setting(arguments.redact),
         chosen(arguments.live),
     )
 
