@@ -36,6 +36,12 @@ def module(module_folder):
     return make
 
 
+@pytest.fixture
+def alone(monkeypatch, no_collection):
+    """Memory is the loading thread's: no other takes any."""
+    monkeypatch.setattr(lazy_loads, "_others_cpu_ns", lambda: 0)
+
+
 def events(span) -> list:
     """The lazy-load events of a finished span."""
     return [event for event in span.events if event.name == names.LAZY_LOAD_EVENT]
@@ -382,7 +388,7 @@ def test_circle_across_threads(module):
 # telemetry
 
 
-def test_event_is_on_the_span_of_the_first_use(module, telemetry):
+def test_event_is_on_the_span_of_the_first_use(module, telemetry, alone):
     """The span in which the module is first used has one event with all its figures; the next has none."""
     module("lazy_brought_along")
     code = "import lazy_brought_along, fresh_memory\nkept = fresh_memory.fresh(30)\n"
@@ -453,7 +459,7 @@ def test_module_that_was_imported_already(telemetry):
     assert telemetry.points(names.LAZY_LOAD_DURATION) == {}
 
 
-def test_slow_load_outside_any_span_has_one_of_its_own(module, telemetry):
+def test_slow_load_outside_any_span_has_one_of_its_own(module, telemetry, alone):
     """Without a span around it, a load over 1 ms is a span with its true times and the event's attributes."""
     loader = LazyLoader(module("lazy_alone", "import time\ntime.sleep(0.02)\nvalue = 1\n"))
     before = time.time_ns()

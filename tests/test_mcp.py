@@ -35,7 +35,7 @@ def work():
 
 @co.monitor_performance("rest")
 def rest():
-    time.sleep(0.004)
+    time.sleep(0.05)
 
 @co.cached_function(disk=False)
 def look_up(key):
