@@ -126,7 +126,7 @@ def test_rows_can_be_chosen(recorded):
 
 
 def test_a_regression_is_found(recorded):
-    """An operation that takes longer is slower, by a rank test, and is listed up to its slowdown."""
+    """An operation that takes longer is slower by a rank test, and is listed up to its slowdown."""
     before, now = recorded
     _, (answer,) = ask([("compare_benchmarks", {"operation": "work"})], now, "--baseline", before)
     work = rows(answer)

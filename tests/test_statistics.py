@@ -102,11 +102,11 @@ def test_memory_peaks_older_than_a_minute_are_forgotten(monkeypatch):
     peaks = memory_peaks.MemoryPeaks()
     peaks.add(0, 300, 7)
     peaks.add(10_000_000_000, 200, 9)
-    assert peaks.highest() == 300
+    assert peaks.highest(()) == 300
     now = 65_000_000_000
-    assert peaks.highest() == 200
+    assert peaks.highest(()) == 200
     now = 75_000_000_000
-    assert peaks.highest() is None
+    assert peaks.highest(()) is None
     assert peaks.ever() == (300, 9)
 
 
