@@ -6,6 +6,7 @@ for a while, with one warning, and asked again afterwards. The server itself exp
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401  # else `socket` imports it when it first looks a host up
 import hashlib
 import logging
 import re
@@ -17,6 +18,7 @@ from redis import connection
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from codoperf_otel import _forks
 from codoperf_otel._cache import claims, clocks
 from codoperf_otel._cache.codec import Codecs
 from codoperf_otel._cache.items import Items
@@ -87,13 +89,14 @@ class Redis:
         """Made when it is first asked, as options of the URL may be wrong."""
         if self._made is None:
             limit = self._server.timeout
-            self._made = redis.Redis.from_url(
-                self._server.url,
-                connection_class=limited(_kind_of(self._server.url), self._deadline, limit),
-                socket_timeout=limit,
-                socket_connect_timeout=limit,
-                retry=Retry(NoBackoff(), 0),  # its own would wait some time limits long
-            )
+            with _forks.importing.lock:  # redis-py imports something here
+                self._made = redis.Redis.from_url(
+                    self._server.url,
+                    connection_class=limited(_kind_of(self._server.url), self._deadline, limit),
+                    socket_timeout=limit,
+                    socket_connect_timeout=limit,
+                    retry=Retry(NoBackoff(), 0),  # its own would wait some time limits long
+                )
         return self._made
 
     def get(self, location: Location) -> Item | None:
