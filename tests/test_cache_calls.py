@@ -12,6 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from cache_counts import lookups
 
 from codoperf_otel._cache import async_loads, flights, turns
 from codoperf_otel._cache.database import FILE
@@ -68,13 +69,6 @@ def outcome(function, *args):
         return function(*args)
     except Exception as error:
         return error
-
-
-def lookups(telemetry, cache):
-    """How often a cache was asked, by the result."""
-    counted = telemetry.values(names.CACHE_LOOKUPS)
-    mine = {key: n for key, n in counted.items() if (names.CACHE_NAME, cache) in key}
-    return {dict(key)[names.CACHE_RESULT]: n for key, n in mine.items()}
 
 
 class TestThreads:

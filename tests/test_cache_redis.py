@@ -145,6 +145,33 @@ class TestShared:
         assert len(made) == 1
 
 
+FIRST_USE = """
+import os, signal, sys, threading, time
+from codoperf_otel.cache_manager import CacheManager, RedisTier, cached_function
+
+manager = CacheManager(tiers=[RedisTier(sys.argv[1], timeout=20)])
+threading.Thread(target=manager.set, args=("key", 1)).start()
+time.sleep(float(sys.argv[2]))
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    manager.set("key", 1)
+    os._exit(0)
+status = os.waitpid(child, 0)[1]
+manager.set("key", 1)
+print(status)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@pytest.mark.parametrize("delay", [0, 0.002])
+def test_a_fork_in_the_midst_of_the_first_use(valkey, delay):
+    """The child does not wait for a module that its parent has half imported."""
+    command = [sys.executable, "-c", FIRST_USE, valkey.url, str(delay)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "0\n"
+
+
 class TestHostile:
     """Entries that somebody else has written."""
 

@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from cache_counts import lookups
 
 from codoperf_otel._cache import clocks
 from codoperf_otel._telemetry import names
@@ -54,13 +55,6 @@ def call(request):
 
     call.kind = kind
     return call
-
-
-def lookups(telemetry, cache):
-    """How often a cache was asked, by the result."""
-    counted = telemetry.values(names.CACHE_LOOKUPS)
-    mine = {key: n for key, n in counted.items() if (names.CACHE_NAME, cache) in key}
-    return {dict(key)[names.CACHE_RESULT]: n for key, n in mine.items()}
 
 
 @pytest.fixture

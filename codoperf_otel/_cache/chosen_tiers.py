@@ -7,8 +7,9 @@ import sys
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from codoperf_otel import _forks
 from codoperf_otel._cache.codec import Codecs
 from codoperf_otel._cache.disk import Disk, Limits
 from codoperf_otel._environment_variables import is_loopback, positive, setting_error
@@ -127,6 +128,7 @@ class RedisTier:
         if not find_spec("redis"):
             raise ModuleNotFoundError("RedisTier needs redis-py: pip install 'codoperf-otel[redis]'")
         _check_url(url)
+        _module()  # now, and not at the first use: an event loop would wait for it
         self._url = url
         self.timeout = positive("timeout", timeout)
         self.prefix = prefix
@@ -135,11 +137,19 @@ class RedisTier:
 
     def make(self, on_evict: EvictedFrom) -> Tier:
         """The tier itself, when it is first asked."""
-        from codoperf_otel._cache.redis import Redis, Server
-
-        server = Server(self._url, self.timeout, self.prefix)
+        module = _module()
+        server = module.Server(self._url, self.timeout, self.prefix)
         codecs = Codecs(self._serializer, pickles=self._secret is not None)
-        return Redis(server, partial(on_evict, names.REDIS), codecs, (self._secret or "").encode())
+        secret = (self._secret or "").encode()
+        made: Tier = module.Redis(server, partial(on_evict, names.REDIS), codecs, secret)
+        return made
+
+
+def _module() -> Any:
+    """What the tier is made of. No child is forked meanwhile: it would wait for a module half imported."""
+    with _forks.importing.lock:
+        from codoperf_otel._cache import redis
+    return redis
 
 
 def _check_url(url: object) -> None:

@@ -14,8 +14,8 @@ wall = time.time
 def boot() -> str:
     """Identifies one run of the monotonic clock: the machine's boot, else this process."""
     try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # noqa: PTH123
-            return file.read().strip()
+        with open("/proc/sys/kernel/random/boot_id", "rb") as file:  # noqa: PTH123
+            return file.read().decode().strip()  # not ASCII, whose module would be imported late
     except OSError as error:
         raise_interrupt(error)
         return _PROCESS

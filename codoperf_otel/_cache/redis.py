@@ -6,11 +6,11 @@ for a while, with one warning, and asked again afterwards. The server itself exp
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401  # else `socket` imports it when it first looks a host up
 import hashlib
 import logging
 import re
 from collections.abc import Callable, Iterator
-from threading import RLock
 from typing import Any, NamedTuple, TypeVar
 
 import redis
@@ -18,6 +18,7 @@ from redis import connection
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from codoperf_otel import _forks
 from codoperf_otel._cache import claims, clocks
 from codoperf_otel._cache.codec import Codecs
 from codoperf_otel._cache.items import Items
@@ -80,7 +81,6 @@ class Redis:
 
     def forked(self) -> None:
         """Leave the connections to the parent."""
-        self._making = RLock()
         self._made: Any = None
         self._leases: dict[str, float] = {}
 
@@ -90,7 +90,7 @@ class Redis:
         return self._make_once() if self._made is None else self._made
 
     def _make_once(self) -> Any:
-        with self._making:  # a second one would close its connections while another thread uses them
+        with _forks.importing.lock:  # redis-py imports something; a second client would close the first one's
             if self._made is None:
                 self._made = self._make()
             return self._made
