@@ -82,6 +82,19 @@ def test_coroutine_methods():
     assert not inspect.iscoroutinefunction(Shop().price)
 
 
+def test_it_stays_one_whatever_is_looked_at():
+    """Also where somebody has asked what stands in the class for its dict."""
+
+    class Kiosk:
+        @cached_function(cache_manager=manager)
+        def price(self):
+            return 1
+
+    object.__getattribute__(vars(Kiosk)["price"], "__dict__")
+    assert type(Kiosk().price.__func__) is FunctionType
+    assert Kiosk().price.__func__ is Kiosk.price
+
+
 def test_it_is_a_method():
     """Whoever looks sees Python's own bound method, and in the class a function."""
     shop = Shop()

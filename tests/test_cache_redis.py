@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import redis
@@ -127,6 +128,21 @@ class TestShared:
             os._exit(0 if [manager.get("k") for _ in range(50)] == [1] * 50 else 1)
         assert [manager.get("k") for _ in range(50)] == [1] * 50
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    def test_threads_that_come_first_share_a_client(self, make, monkeypatch):
+        """Another one would close its connections while a thread uses them."""
+        made, real = [], redis.Redis.from_url
+
+        def slowly(*args, **options):
+            made.append(real(*args, **options))
+            time.sleep(0.05)
+            return made[-1]
+
+        monkeypatch.setattr(redis.Redis, "from_url", slowly)
+        manager = make()
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(manager.get, "abcd"))
+        assert len(made) == 1
 
 
 class TestHostile:

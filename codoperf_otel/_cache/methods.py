@@ -45,8 +45,8 @@ class CachedMethod(functools.partial[Any]):
     """A cached function as it stands in a class."""
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        # a partial of a partial is one of its function
-        return _func(self) if instance is None else BoundCachedMethod(self, instance)
+        function = _func(self)
+        return function if instance is None else BoundCachedMethod(function, instance)
 
     def __getattribute__(self, name: str) -> Any:
         return super().__getattribute__(name) if name in _OWN else getattr(_func(self), name)

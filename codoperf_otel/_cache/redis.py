@@ -10,6 +10,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Callable, Iterator
+from threading import RLock
 from typing import Any, NamedTuple, TypeVar
 
 import redis
@@ -79,22 +80,27 @@ class Redis:
 
     def forked(self) -> None:
         """Leave the connections to the parent."""
+        self._making = RLock()
         self._made: Any = None
         self._leases: dict[str, float] = {}
 
     @property
     def _client(self) -> Any:
         """Made when it is first asked, as options of the URL may be wrong."""
-        if self._made is None:
-            limit = self._server.timeout
-            self._made = redis.Redis.from_url(
-                self._server.url,
-                connection_class=limited(_kind_of(self._server.url), self._deadline, limit),
-                socket_timeout=limit,
-                socket_connect_timeout=limit,
-                retry=Retry(NoBackoff(), 0),  # its own would wait some time limits long
-            )
-        return self._made
+        return self._make() if self._made is None else self._made
+
+    def _make(self) -> Any:
+        limit = self._server.timeout
+        with self._making:  # a second one would close its connections while another thread uses them
+            if self._made is None:
+                self._made = redis.Redis.from_url(
+                    self._server.url,
+                    connection_class=limited(_kind_of(self._server.url), self._deadline, limit),
+                    socket_timeout=limit,
+                    socket_connect_timeout=limit,
+                    retry=Retry(NoBackoff(), 0),  # its own would wait some time limits long
+                )
+            return self._made
 
     def get(self, location: Location) -> Item | None:
         key = self._key(location)
