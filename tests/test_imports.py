@@ -56,6 +56,13 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+def make_slow(folder: Path) -> None:
+    """Let the heavy modules take 0.3 s each, as no quick import does."""
+    slow = "import time\ntime.sleep(0.3)\n"
+    (folder / "heavy" / "__init__.py").write_text(f"{slow}from heavy import part\n")
+    (folder / "heavy" / "part.py").write_text(slow)
+
+
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run ``codoperf imports``."""
     command = [sys.executable, "-m", "codoperf_otel.cli", "imports", *arguments]
@@ -254,6 +261,7 @@ def both_times(program: str) -> tuple[dict[str, int], dict[str, int]]:
     return ours, {name: int(us) * 1000 for us, name in IMPORTTIME.findall(shown.stderr)}
 
 
+@pytest.mark.measures
 def test_times_are_those_of_the_interpreter(folder):
     """In one process, `-X importtime` has the same modules, and times within 10 % or 1 ms."""
     (folder / "plain.py").write_text("import heavy, json, asyncio, xml.dom.minidom, _ctypes, circle_a\n")
@@ -273,9 +281,7 @@ def test_times_are_those_of_the_interpreter(folder):
 
 def test_imports_are_spans(folder):
     """With `--file` each import above the threshold is a span, below that of the import that led to it."""
-    slow = "import time\ntime.sleep(0.3)\n"  # as no quick import takes
-    (folder / "heavy" / "__init__.py").write_text(f"{slow}from heavy import part\n")
-    (folder / "heavy" / "part.py").write_text(slow)
+    make_slow(folder)
     shown = run("--file", "telemetry", "--service-name", "shop", "--threshold", "0.3", "program.py")
     assert shown.returncode == 0, shown.stderr
     spans = {span.name: span for span in read(Path("telemetry")).spans}
@@ -358,12 +364,13 @@ def test_modules_that_pytest_rewrites_are_there(folder, monkeypatch):
 
 def test_report_is_a_tree_and_a_table(folder):
     """The terminal shows the imports above the threshold as a tree, and packages by self time."""
-    lines = run("--threshold", "0.015", "program.py").stdout.splitlines()
+    make_slow(folder)
+    lines = run("--threshold", "0.3", "program.py").stdout.splitlines()
     text = "\n".join(lines)
-    assert re.search(r"^\d+ imports took \d+\.?\d* ms$", text, re.MULTILINE)
-    assert re.search(r"^[├└]─ heavy +\d+\.?\d* ms +\d+\.?\d* ms .*program\.py:1$", text, re.MULTILINE)
-    assert re.search(r"^.  [├└]─ heavy\.part +\d+\.?\d* ms .*heavy/__init__\.py:3$", text, re.MULTILINE)
+    assert re.search(r"^\d+ imports took \d+\.?\d* m?s$", text, re.MULTILINE)
+    assert re.search(r"^[├└]─ heavy +\d+\.?\d* m?s +\d+\.?\d* m?s .*program\.py:1$", text, re.MULTILINE)
+    assert re.search(r"^.  [├└]─ heavy\.part +\d+\.?\d* m?s .*heavy/__init__\.py:3$", text, re.MULTILINE)
     assert "circle_a" not in text.partition("package")[0]
-    assert re.search(r"^\d+ imports of less than 15\.0 ms not shown$", text, re.MULTILINE)
-    assert re.search(r"^heavy +\d+\.?\d* ms +\d\d % +2$", text, re.MULTILINE)
+    assert re.search(r"^\d+ imports of less than 300(\.0)? ms not shown$", text, re.MULTILINE)
+    assert re.search(r"^heavy +\d+\.?\d* m?s +\d{2,3} % +2$", text, re.MULTILINE)
     assert max(map(len, lines)) <= 100

@@ -30,7 +30,7 @@ setups = pytest.mark.parametrize("setup", ["no provider", "simple processor", "l
 def run(program, *args, amount=0, folder=""):
     """What a program prints; one that hangs says where and ends."""
     arguments = [sys.executable, PROGRAMS / f"{program}.py", *args, amount, folder]
-    done = subprocess.run([*map(str, arguments)], capture_output=True, text=True, timeout=120 + amount)
+    done = subprocess.run([*map(str, arguments)], capture_output=True, text=True, timeout=330 + amount)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

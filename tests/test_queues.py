@@ -338,11 +338,14 @@ def test_a_time_out_reaches_who_waits(small, monkeypatch):
     def expire(*_):
         raise TimeoutError("time is up")
 
+    def wait():
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        queue.has_room()
+
     before = signal.signal(signal.SIGALRM, expire)
-    signal.setitimer(signal.ITIMER_REAL, 0.05)
     try:
         with pytest.raises(TimeoutError, match="time is up"):
-            queue.has_room()
+            wait()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

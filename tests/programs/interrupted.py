@@ -423,7 +423,7 @@ for module in [each for name, each in sys.modules.items() if name.startswith("co
     if "BATCH" in vars(module):
         module.BATCH = BATCH
 logging.disable(logging.CRITICAL)
-faulthandler.dump_traceback_later(100 + float(sys.argv[3]), exit=True)  # who hangs says where
+faulthandler.dump_traceback_later(300 + float(sys.argv[3]), exit=True)  # who hangs says where
 flush = SETUPS[sys.argv[1]]()
 for work in WORKS.values():
     work()
