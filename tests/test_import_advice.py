@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from codoperf_otel.cli import main
+from codoperf_otel.cli import _imports_view, main
+from codoperf_otel.cli._text_report import console
 
 CLI = [sys.executable, "-m", "codoperf_otel.cli", "imports"]
 SLOW = "import time\ntime.sleep(0.02)\n"
@@ -398,6 +399,14 @@ def test_report_shows_the_end_of_a_long_name(folder):
     )
     assert "\nfrom …two.three import time " in run("program.py").stdout
     assert "+    from one.two.three import time\n" in run("--patch", "program.py").stdout
+
+
+@pytest.mark.once
+def test_what_to_do_next_is_whole_on_a_narrow_screen(folder, output, monkeypatch):
+    """The last line names the option that prints the change, however narrow the terminal is."""
+    monkeypatch.setattr(_imports_view, "console", lambda: console(40))
+    write(folder, program="import heavy\ndef work():\n    return heavy\n")
+    assert output("program.py").split()[-4:] == ["--patch", "prints", "the", "change"]
 
 
 @pytest.mark.once
