@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from codoperf_otel.cli import main
+from codoperf_otel.cli import _imports_view, main
+from codoperf_otel.cli._text_report import console
 
 CLI = [sys.executable, "-m", "codoperf_otel.cli", "imports"]
 SLOW = "import time\ntime.sleep(0.02)\n"
@@ -292,6 +293,28 @@ def test_patch_has_the_bytes_of_the_file(folder, text):
 
 
 @pytest.mark.once
+@pytest.mark.parametrize("script", ["program.py", "linked.py"])
+def test_script_that_is_imported_too_is_one_file(folder, advice, script):
+    """A file under two names is changed once, and its import once advised."""
+    main = "if __name__ == '__main__':\n    import other\n"
+    write(folder, program=f"import heavy\ndef work():\n    return heavy\n{main}", other="import program\n")
+    (folder / "linked.py").symlink_to("program.py")
+    assert lines(advice(script)["changes"]) == [f"{script}:1 import heavy"]
+    shown = run("--patch", script)
+    subprocess.run(["git", "apply", "-"], input=shown.stdout, text=True, check=True)
+    assert (folder / "program.py").read_text().startswith("def work():\n    import heavy\n")
+
+
+@pytest.mark.parametrize("file", ["\\0.py", "loop.py", "\\udcff.py", 5])
+def test_files_that_modules_claim_may_be_anything(folder, file, advice):
+    """A module may say that it comes from no file that there can be: it has no advice."""
+    (folder / "loop.py").symlink_to("loop.py")
+    claim = f"__file__ = {file}\n" if file == 5 else f"__file__ = '{file}'\n"
+    write(folder, heavy=f"{claim}{SLOW}", program="import heavy\ndef work():\n    return heavy\n")
+    assert lines(advice("program.py")["changes"]) == ["program.py:1 import heavy"]
+
+
+@pytest.mark.once
 def test_patch_of_a_file_elsewhere_is_for_the_root(folder, monkeypatch):
     """Where a file is not below the current folder, the patch names all from the root, and a line says so."""
     write(folder, program="import heavy\ndef work():\n    return heavy\n")
@@ -381,6 +404,14 @@ def test_report_shows_the_end_of_a_long_name(folder):
     )
     assert "\nfrom …two.three import time " in run("program.py").stdout
     assert "+    from one.two.three import time\n" in run("--patch", "program.py").stdout
+
+
+@pytest.mark.once
+def test_what_to_do_next_is_whole_on_a_narrow_screen(folder, output, monkeypatch):
+    """The last line names the option that prints the change, however narrow the terminal is."""
+    monkeypatch.setattr(_imports_view, "console", lambda: console(40))
+    write(folder, program="import heavy\ndef work():\n    return heavy\n")
+    assert output("program.py").split()[-4:] == ["--patch", "prints", "the", "change"]
 
 
 @pytest.mark.once

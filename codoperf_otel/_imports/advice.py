@@ -57,7 +57,7 @@ class Candidate:
     def has_asked_for(self, one: Import) -> bool:
         """Whether an import is this statement's."""
         first, line = self.statement.node.lineno, one.asked_line or 0
-        return one.asked_file == self.source.file and first <= line <= self.statement.last_line
+        return one.asked_file in self.source.files and first <= line <= self.statement.last_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +130,16 @@ def _took_ns(candidate: Candidate, imports: Iterable[Import]) -> int:
 
 def moves(candidates: Iterable[Candidate]) -> dict[str, Moved]:
     """The files of some statements, with these moved into functions."""
+    return {file: moved for source, moved in _moved(candidates) for file in source.files}
+
+
+def _moved(candidates: Iterable[Candidate]) -> Iterator[tuple[Source, Moved]]:
     by_file: dict[str, list[Candidate]] = {}
     for one in candidates:
         by_file.setdefault(one.source.file, []).append(one)
-    return {
-        file: move(these[0].source.text, [(one.statement, one.names) for one in these])
-        for file, these in by_file.items()
-    }
+    for these in by_file.values():
+        source = these[0].source
+        yield source, move(source.text, [(one.statement, one.names) for one in these])
 
 
 def judge(
@@ -199,11 +202,8 @@ class _Judgement:
 def patch(candidates: Iterable[Candidate]) -> bytes:
     """The changes as a unified diff, for ``patch -p1`` or ``git apply`` in the folder that `top` returns."""
     chosen = list(candidates)
-    found = {one.source.file: one.source for one in chosen}
     below = top(chosen)
-    return b"".join(
-        line for file, moved in moves(chosen).items() for line in _diff(found[file], moved.source, below)
-    )
+    return b"".join(line for source, moved in _moved(chosen) for line in _diff(source, moved.source, below))
 
 
 def top(candidates: Iterable[Candidate]) -> Path:

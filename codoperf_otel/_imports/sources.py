@@ -22,7 +22,8 @@ _STANDARD_LIBRARY = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", 
 class Source:
     """A file of the program."""
 
-    file: str
+    files: tuple[str, ...]
+    """What it is called in the records: a script's path may be relative, and its modules' is not."""
     module: str | None
     """None for the program itself, which is no import."""
     package: str | None
@@ -33,9 +34,14 @@ class Source:
     """The last part of another module's name, and a name in it."""
 
     @property
+    def file(self) -> str:
+        """The first of its names."""
+        return self.files[0]
+
+    @property
     def path(self) -> Path:
         """The file's path from the root."""
-        return Path(os.path.normpath(Path(self.file).absolute()))
+        return _real_path(self.file)
 
     def modules(self, node: ImportNode) -> list[str]:
         """All that a statement imports, if it is there."""
@@ -70,22 +76,31 @@ def sources(roots: Iterable[Import], package: str | None) -> list[Source]:
     """The program's own files: what is neither installed nor of the standard library, and the package."""
     every = [one for root in roots for one in root.with_inner()]
     names = {one.file: one.name for one in every if one.file is not None}
-    files = {file: None for one in every for file in (one.asked_file, one.file) if file is not None}
     folder = next((Path(file).parent for file, name in names.items() if name == package), None)
-    return [
-        source for file in files if _is_own(Path(file).absolute(), folder) for source in _read(file, names)
-    ]
+    found: dict[Path, dict[str, None]] = {}
+    for file in (file for one in every for file in (one.asked_file, one.file) if file is not None):
+        if _is_own(Path(file).absolute(), folder):
+            found.setdefault(_real_path(file), {})[file] = None
+    return [source for files in found.values() for source in _read(tuple(files), names)]
+
+
+def _real_path(file: str) -> Path:
+    return Path(os.path.realpath(file))
 
 
 def _is_own(path: Path, package: Path | None) -> bool:
+    if "\0" in str(path):  # a module may say anything of itself
+        return False
     if package is not None and path.is_relative_to(package):
         return True
     is_installed = _INSTALLED & set(path.parts) or any(map(path.is_relative_to, _STANDARD_LIBRARY))
     return path.suffix == ".py" and not is_installed
 
 
-def _read(file: str, names: dict[str, str]) -> Iterator[Source]:
+def _read(files: tuple[str, ...], names: dict[str, str]) -> Iterator[Source]:
     """The source, unless it cannot be read."""
+    file = files[0]
+    module = next((names[one] for one in files if one in names), None)
     package = names.get(str(Path(file).parent / "__init__.py"))
     try:
         with open(file, "rb") as raw:  # noqa: PTH123
@@ -98,7 +113,7 @@ def _read(file: str, names: dict[str, str]) -> Iterator[Source]:
             found, takes = statements(text), set(_takes(tree))
     except (OSError, SyntaxError, ValueError, RecursionError):
         return
-    yield Source(file, names.get(file), package, text, encoding, found, takes)
+    yield Source(files, module, package, text, encoding, found, takes)
 
 
 def _takes(tree: ast.Module) -> Iterator[tuple[str, str]]:

@@ -51,7 +51,7 @@ def _advise(target: Console, advice: Advice) -> None:
         saved = _format.duration(sum(one.saved_ns for one in advice.changes) / 1e9)
         count, them = len(advice.changes), "it" if len(advice.changes) == 1 else "them"
         moved = f"{_format.plural(count, 'import')} moved into the functions that need {them}"
-        show(target, Text(f"{moved}: {saved} less; --patch prints the change", "bold"))
+        show(target, Text(f"{moved}: {saved} less; --patch prints the change", "bold"), wrap=True)
 
 
 def _advised(one: Candidate, saves: str, used: str) -> Row:
