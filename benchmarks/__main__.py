@@ -21,6 +21,7 @@ import lazy
 import memory
 import other_spans
 import peers
+import redaction
 import sampler
 import spool
 import tasks
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, dict[str, Part]] = {
     "peers": peers.PARTS,
     "caches": caches.PARTS,
     "spool": spool.PARTS,
+    "redaction": redaction.PARTS,
     "demo": demo.PARTS,
 }
 PARTS = {f"{name}.{part}": run for name, parts in BENCHMARKS.items() for part, run in parts.items()}

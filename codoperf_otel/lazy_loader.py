@@ -13,11 +13,10 @@ LazyLoader(json, status=loaded)
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Lock
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from codoperf_otel._imports.lazy_loads import import_module, measured_import
+from codoperf_otel._imports.lazy_loads import is_half_made, measured_import
 from codoperf_otel._imports.packages import lazy_imports
 
 __all__ = [
@@ -84,12 +83,11 @@ class LazyLoader(_SharedDict):
     """
 
     # the private ones are mangled: a module may have any other name
-    __slots__ = ("__claim", "__install_hint", "__module", "__weakref__", "module_name", "package")
+    __slots__ = ("__install_hint", "__module", "__weakref__", "module_name", "package")
 
     if TYPE_CHECKING:  # else they would be the annotations of an unloaded module
         module_name: str
         package: str | None
-        __claim: Lock
         __install_hint: str | None
         __module: ModuleType | None
 
@@ -98,7 +96,6 @@ class LazyLoader(_SharedDict):
         put("module_name", module_name)
         put("package", package)
         put("_LazyLoader__install_hint", install_hint)
-        put("_LazyLoader__claim", Lock())
         put("_LazyLoader__module", None)
 
     @property  # type: ignore[misc]
@@ -133,24 +130,14 @@ class LazyLoader(_SharedDict):
         return type(self), (self.module_name, self.package, self.__install_hint)
 
     def __loaded(self) -> ModuleType:
-        if self.__module is not None:
-            return self.__module
-        if not self.__claim.acquire(blocking=False):
-            # another thread loads it, or this one in a circle of imports: the import system knows which
-            return import_module(_absolute(self.module_name, self.package))
-        try:
-            return self.__load()
-        finally:
-            self.__claim.release()
-
-    def __load(self) -> ModuleType:
-        if self.__module is not None:  # another thread was faster
-            return self.__module
-        module = measured_import(_absolute(self.module_name, self.package), self.__install_hint)
-        if type(module) is ModuleType:
-            _put_dict(self, vars(module))
-        super().__setattr__("_LazyLoader__module", module)
-        return module
+        if self.__module is None:
+            module = measured_import(_absolute(self.module_name, self.package), self.__install_hint)
+            if is_half_made(module):
+                return module
+            super().__setattr__("_LazyLoader__module", module)
+        if type(self.__module) is ModuleType:  # asked each time: a signal handler may have come before it
+            _put_dict(self, vars(self.__module))
+        return self.__module  # type: ignore[return-value]
 
     def __is_loaded(self) -> bool:
         return self.__module is not None

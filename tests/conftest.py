@@ -11,11 +11,13 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import real_stack
+from hypothesis import HealthCheck, settings
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -33,10 +35,25 @@ from codoperf_otel._calls import (
 )
 from codoperf_otel._readings import sampler
 
+# how long an example takes says more of the machine than of the code; fixtures are the same for all examples
+settings.register_profile(
+    "any machine",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("any machine")
+
 collect_ignore = ["frameworks"]  # each has an environment of its own
 
 # a shell that starts this in the background has SIGINT ignored; the programs of tests that send it need it
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test with the marker `measures` has three tries: see CONTRIBUTING.md."""
+    for item in items:
+        if item.get_closest_marker("measures"):
+            item.add_marker(pytest.mark.flaky(reruns=2, only_rerun=["AssertionError"]))
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -144,26 +161,44 @@ def cpu(monkeypatch: pytest.MonkeyPatch) -> HandedInClock:
 
 
 @pytest.fixture
-def write_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
+def module_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder whose modules can be imported; they are forgotten at the test's end, and those made by hand.
+
+    What came from elsewhere stays: a second copy of a package would have a state of its own.
+    """
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = set(sys.modules)
+    yield tmp_path
+    new = set(sys.modules) - before
+    for name in [name for name in new if not _is_from_elsewhere(sys.modules[name], tmp_path)]:
+        del sys.modules[name]
+
+
+def _is_from_elsewhere(module: object, folder: Path) -> bool:
+    spec: ModuleSpec | None = getattr(module, "__spec__", None)
+    if spec is None:
+        return False
+    places = [spec.origin] if spec.has_location else spec.submodule_search_locations or ()
+    return any(not Path(str(place)).is_relative_to(folder) for place in places)
+
+
+@pytest.fixture
+def write_modules(module_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """A function that writes modules of one test; `a__b` is `a.b`.
 
     They, and import hooks left behind, are forgotten at the test's end.
     """
-    monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
-    before = set(sys.modules)
 
     def write(**modules: str) -> Path:
         for name, text in modules.items():
-            path = tmp_path / f"{name.replace('__', '/')}.py"
+            path = module_folder / f"{name.replace('__', '/')}.py"
             path.parent.mkdir(exist_ok=True)
             path.write_text(text)
         importlib.invalidate_caches()
-        return tmp_path
+        return module_folder
 
-    yield write
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
+    return write
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from child_times import children_cpu
 
 import codoperf_otel as co
 from codoperf_otel import _children
@@ -36,31 +37,34 @@ def test_an_agent_has_what_ran_with_it_in_force(telemetry):
         burn(seconds)
 
     work(0.02)
-    before = of_agents(telemetry, "codoperf.agent.cpu.time")
-    assert "totals outer" not in before
+    assert "totals outer" not in of_agents(telemetry, "codoperf.agent.cpu.time")
+    before = time.thread_time()
     for _ in range(2):
         with co.agent("totals outer"), co.tool("search"), co.performance_context("block"):
             work(0.02)
             burn(0.02)
             with co.agent("totals inner"):
                 burn(0.04)
+    spent = time.thread_time() - before
     found = of_agents(telemetry, "codoperf.agent.cpu.time")
-    # the calls themselves take some, on a busy machine more; what another is charged with is 0.04 or more
-    assert 0.08 <= found["totals outer"] < 0.11
-    assert 0.08 <= found["totals inner"] < 0.11
+    assert found["totals outer"] >= 0.08
+    assert found["totals inner"] >= 0.08
+    assert found["totals outer"] + found["totals inner"] <= spent
 
 
 def test_an_agent_has_the_programs_that_it_started(telemetry):
     """The CPU time of a tool's program counts for the agent."""
     _children.start()
+    before = children_cpu()
     try:
         with co.agent("totals starter"), co.tool("program"):
             subprocess.run([sys.executable, "-S", "-c", BURN], check=True)
+        took = children_cpu() - before
         subprocess.run([sys.executable, "-S", "-c", BURN], check=True)
     finally:
         _children.stop()
     found = of_agents(telemetry, "codoperf.agent.child_process.cpu.time")
-    assert found["totals starter"] == pytest.approx(0.2, abs=0.05)
+    assert found["totals starter"] == pytest.approx(took, abs=1e-4)
 
 
 def test_an_agent_has_the_time_that_its_hits_saved(telemetry, tmp_path):
@@ -74,12 +78,14 @@ def test_an_agent_has_the_time_that_its_hits_saved(telemetry, tmp_path):
         time.sleep(0.02)
         took.append(time.perf_counter() - began)
 
+    began = time.perf_counter()
     slow()
+    longest = time.perf_counter() - began
     with co.agent("totals saver"):
         slow()
         slow()
     saved = of_agents(telemetry, "codoperf.agent.cache.saved.time")
-    assert saved["totals saver"] == pytest.approx(2 * took[0], rel=0.1)
+    assert 2 * took[0] <= saved["totals saver"] <= 2 * longest
 
 
 def test_a_workflow_is_a_span_and_a_duration(telemetry):

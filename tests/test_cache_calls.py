@@ -286,6 +286,25 @@ class TestThreads:
         with ThreadPoolExecutor(1) as pool:
             assert pool.submit(f, 1).result(turns.PATIENCE / 2) == 1  # nor a lock
 
+    def test_interrupted_while_it_wakes_others(self):
+        """Those who wait are woken by the next try, each of them."""
+        flight, woken = flights.Flight(), []
+        with ThreadPoolExecutor(2) as pool:
+            waiting = [pool.submit(flight.wait) for _ in range(2)]
+            while len(flight._wakers) < 2:
+                time.sleep(0.001)
+
+            def interrupted():
+                if not woken:
+                    woken.append(True)
+                    raise KeyboardInterrupt
+
+            flight._wakers.insert(1, interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                flight.end()
+            flight.end()
+            assert [each.result(LIMIT) for each in waiting] == [True, True]
+
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
     def test_forked_child_does_not_wait(self, manager):
         """A computation of a thread that is not in the child is nothing to wait for."""
@@ -489,14 +508,14 @@ class TestTasks:
             other.execute("BEGIN IMMEDIATE")
             call = asyncio.create_task(f(1))
             turns_of_the_loop = 0
-            while turns_of_the_loop < 20 and not call.done():
+            while turns_of_the_loop < 5 and not call.done():
                 await asyncio.sleep(0.002)
                 turns_of_the_loop += 1
             other.execute("ROLLBACK")
             other.close()
             return turns_of_the_loop, await call
 
-        assert self.run(main) == (20, 1)
+        assert self.run(main) == (5, 1)
 
 
 class Gate:

@@ -6,6 +6,8 @@ import json
 import os
 import pickle
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 
@@ -161,6 +163,16 @@ def test_a_folder_that_others_may_write_to(capsys, folder):
     folder.chmod(0o777)
     assert main(["cache", "clear", str(folder)]) == 2
     assert "may be written by other users" in capsys.readouterr().err
+
+
+def test_it_loads_no_other_command(folder):
+    """A command starts in the time that its own modules take."""
+    program = (
+        "import sys; from codoperf_otel.cli import COMMANDS, main; main();"
+        "print([name for name in COMMANDS if f'codoperf_otel.cli.{name}' in sys.modules], file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", program, "cache", "stats", folder, "--json"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stderr == "['cache']\n"
 
 
 def test_a_name_is_for_clear_alone(capsys, folder):

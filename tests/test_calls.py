@@ -238,10 +238,12 @@ def test_coroutine_result_and_suspension(telemetry):
         await asyncio.sleep(0.02)
         return 5
 
+    before = time.thread_time()
     assert asyncio.run(waits()) == 5
+    spent = time.thread_time() - before
     span = telemetry.span("waits")
     assert span.attributes["codoperf.suspended.time"] >= 0.019
-    assert span.attributes["codoperf.cpu.time"] < 0.015
+    assert span.attributes["codoperf.cpu.time"] <= spent
 
 
 def test_cancelled_task_is_cancelled(telemetry):
@@ -343,10 +345,12 @@ def test_async_generator_protocol_passes_through(telemetry):
 
 def test_sleep_costs_no_cpu(telemetry):
     """Blocked time is wall time, not CPU time."""
+    before = time.thread_time()
     with performance_context("nap"):
         time.sleep(0.05)
+    spent = time.thread_time() - before
     span = telemetry.span("nap")
-    assert span.attributes["codoperf.cpu.time"] < 0.002
+    assert span.attributes["codoperf.cpu.time"] <= spent
     assert span.end_time - span.start_time >= 50_000_000
 
 
@@ -362,10 +366,12 @@ def test_self_time_leaves_out_monitored_calls_inside(telemetry):
         burn(0.01)
         inner()
 
+    before = time.thread_time()
     outer()
+    spent = time.thread_time() - before
     attributes = telemetry.span("outer").attributes
-    assert attributes["codoperf.cpu.time"] == pytest.approx(0.04, abs=0.004)
-    assert attributes["codoperf.cpu.self_time"] == pytest.approx(0.01, abs=0.004)
+    assert 0.04 <= attributes["codoperf.cpu.time"] <= spent
+    assert 0.01 <= attributes["codoperf.cpu.self_time"] <= spent - 0.03
 
 
 def test_self_time_is_on_leaves_too(telemetry):
@@ -399,8 +405,10 @@ def test_scope_inside_a_driven_coroutine_has_its_own_cpu(telemetry):
     async def main():
         await asyncio.gather(work(), noise())
 
+    before = time.thread_time()
     asyncio.run(main())
-    assert telemetry.span("block").attributes["codoperf.cpu.time"] == pytest.approx(0.04, abs=0.005)
+    spent = time.thread_time() - before
+    assert 0.04 <= telemetry.span("block").attributes["codoperf.cpu.time"] <= spent - 0.05
 
 
 def test_scope_in_an_undriven_task_has_no_cpu_figure(telemetry):
@@ -474,16 +482,17 @@ def test_agent_is_not_in_baggage(telemetry):
 
 def test_propagated_thread_charges_the_operation_it_came_from(telemetry):
     """CPU time of a propagated function is the operation's, in the span and in the counter."""
+    before = time.process_time()
     with performance_context("fan out"):
         threads = [threading.Thread(target=propagate_context(burn), args=(0.03,)) for _ in range(2)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    assert telemetry.span("fan out").attributes["codoperf.cpu.time"] == pytest.approx(0.06, abs=0.01)
+    spent = time.process_time() - before
+    assert 0.06 <= telemetry.span("fan out").attributes["codoperf.cpu.time"] <= spent
     operation = frozenset({("codoperf.operation.name", "fan out")})
-    seconds = telemetry.values("codoperf.operation.cpu.time")[operation]
-    assert seconds == pytest.approx(0.06, abs=0.01)
+    assert 0.06 <= telemetry.values("codoperf.operation.cpu.time")[operation] <= spent
 
 
 def test_propagate_refuses_coroutine_functions():

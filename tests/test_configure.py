@@ -578,7 +578,8 @@ import os
 from codoperf_otel import _environment_variables
 for name in sorted(vars(_environment_variables)):
     variable = getattr(_environment_variables, name)
-    if not str(variable).startswith("CODOPERF_OTEL_") or name in ("AGENT", "SPOOL_DIR"):  # any name will do
+    free = ("AGENT", "LIVE_DIR", "SPOOL_DIR")  # any name will do
+    if not str(variable).startswith("CODOPERF_OTEL_") or name in free:
         continue
     os.environ[variable] = "a b!"
     try: {begin}
@@ -597,6 +598,7 @@ WRONG = {
     "CODOPERF_OTEL_MAX_SPANS_PER_SECOND": NUMBER,
     "CODOPERF_OTEL_MIN_SPAN_DURATION": NUMBER,
     "CODOPERF_OTEL_MONITOR": PATTERNS,
+    "CODOPERF_OTEL_REDACT": "names of attributes such as 'enduser.id' or '*password*'",
     "CODOPERF_OTEL_SPOOL_AGE": NUMBER,
     "CODOPERF_OTEL_SPOOL_SIZE": NUMBER,
 }

@@ -20,7 +20,6 @@ import textwrap
 import time
 import tokenize
 from collections import Counter
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -322,20 +321,26 @@ class Reviewed(NamedTuple):
     cpu_seconds: float
 
 
-@pytest.fixture(scope="module")
-def reviewed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reviewed]:
+def review_asyncio(folder: Path) -> Reviewed:
+    """Review it as the demo does, with a cache of its own."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     _telemetry.bind(provider)
     threads.start()  # as `configure` does, with which the demo is run
     before = time.process_time()
-    found = review(ASYNCIO, cache=CacheManager(cache_dir=tmp_path_factory.mktemp("cache") / "cache"))
+    found = review(ASYNCIO, cache=CacheManager(cache_dir=folder / "cache"))
     spent = time.process_time() - before
     threads.stop()
-    yield Reviewed(found, list(exporter.get_finished_spans()), spent)
     _telemetry.bind()
     provider.shutdown()
+    return Reviewed(found, list(exporter.get_finished_spans()), spent)
+
+
+@pytest.fixture(scope="module")
+def reviewed(tmp_path_factory: pytest.TempPathFactory) -> Reviewed:
+    """One review for several tests."""
+    return review_asyncio(tmp_path_factory.mktemp("cache"))
 
 
 def test_findings_are_true_of_the_standard_library(reviewed: Reviewed):
@@ -367,8 +372,10 @@ def _words(lines: dict[str, list[str]], function: Function) -> list[str]:
     return words[words.index("def") + 2 :]
 
 
-def test_self_cpu_adds_up_to_the_process(reviewed: Reviewed):
+@pytest.mark.measures
+def test_self_cpu_adds_up_to_the_process(tmp_path: Path):
     """No CPU time of a review is outside its operations: within 5 % over the whole process."""
+    reviewed = review_asyncio(tmp_path)
     charged = sum(span.attributes["codoperf.cpu.self_time"] for span in reviewed.spans)
     assert charged == pytest.approx(reviewed.cpu_seconds, rel=0.05)
 
@@ -623,6 +630,7 @@ print({agent.name: agent.child_process_cpu_seconds or 0.0 for agent in found}["l
 """
 
 
+@pytest.mark.measures
 def test_agents_and_their_programs_used_what_the_process_used(tmp_path: Path):
     """Within 5 %, from the first agent's start to the last one's end; most of it in linters."""
     command = [sys.executable, "-c", USED, str(ASYNCIO), str(tmp_path)]

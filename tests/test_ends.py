@@ -21,9 +21,10 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 
 PROGRAMS = Path(__file__).parent / "programs"
 TERMINATIONS = 100
+POOLS = 200
 
 START = """
-import os, signal, sys, threading, time
+import contextlib, os, signal, sys, threading, time
 import codoperf_otel as co
 
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests by nohup ignores it
@@ -45,10 +46,10 @@ CONFIGURE = "co.configure(file=sys.argv[1])\n"
 class Program:
     """A program that runs until its first line is read."""
 
-    def __init__(self, program, *args, before=(), **variables):
+    def __init__(self, program, *args, before=(), first="", **variables):
         environ = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
         self.process = subprocess.Popen(
-            [*before, sys.executable, "-W", "error", "-c", START + program, *map(str, args)],
+            [*before, sys.executable, "-W", "error", "-c", first + START + program, *map(str, args)],
             env={**environ, **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -326,3 +327,159 @@ def test_processes_of_a_pool(pool, method, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert spans_named(tmp_path, "work") == 20
     assert calls_counted(tmp_path) == 20
+
+
+def test_pools_end_at_any_moment(scale, tmp_path):
+    """No worker misses the signal, whatever it is doing, and every span that ended is there."""
+    program = [sys.executable, PROGRAMS / "pools.py", tmp_path, str(scale(POOLS)), "7"]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60 + 2 * scale(POOLS))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.split()) == scale(POOLS)
+    assert max(map(float, done.stdout.split())) < 10
+    assert spans_named(tmp_path, "work") >= len((tmp_path / "done").read_bytes())
+
+
+def test_a_child_is_ended_before_it_has_begun(tmp_path):
+    """A signal that a child has before Python has begun anew in it is not lost."""
+    program = Program(
+        CONFIGURE
+        + """
+def ended(child):
+    os.kill(child, signal.SIGTERM)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+def fork():
+    child = os.fork()
+    if child == 0:
+        for _ in range(100): time.sleep(0.1)
+    return child
+
+if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # so that a child comes after its signal
+assert [ended(fork()) for _ in range(50)] == [-15] * 50
+assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+""",
+        tmp_path,
+    )
+    assert program.end() == (0, "")
+
+
+CHILD = """
+import multiprocessing
+
+def run(target):
+    context = multiprocessing.get_context("fork")
+    begun = context.Event()
+    process = context.Process(target=target, args=(begun,))
+    process.start()
+    assert begun.wait(30)
+    time.sleep(0.3)
+    process.terminate()
+    process.join(30)
+    print(process.exitcode)
+"""
+
+
+def test_a_child_is_ended_within_a_long_call_in_c(tmp_path):
+    """Its main thread comes to no handler there, and yet what has ended is sent, and the status is kept."""
+    program = Program(
+        CONFIGURE
+        + CHILD
+        + """
+import hashlib
+
+@co.monitor_performance("computing")
+def compute(begun):
+    work()
+    begun.set()
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+
+run(compute)
+""",
+        tmp_path,
+    )
+    assert (program.line, *program.end()) == ("-15\n", 0, "")
+    assert outcomes(tmp_path) == {"work": None, "computing": "interrupted"}
+
+
+def test_children_of_a_child_are_ended_alone(tmp_path):
+    """What wakes a child up is not told of its children's signals, and is gone after its shutdown."""
+    program = Program(
+        CONFIGURE
+        + CHILD
+        + """
+def go_on(begun):
+    reader, writer = os.pipe()
+    grandchild = os.fork()
+    if grandchild == 0:
+        os.write(writer, b".")
+        time.sleep(60)
+    os.read(reader, 1)
+    os.kill(grandchild, signal.SIGTERM)
+    assert os.waitstatus_to_exitcode(os.waitpid(grandchild, 0)[1]) == -15
+    time.sleep(1)
+    told = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(told)
+    pipe = os.fstat(told).st_ino
+    co.shutdown()
+    assert signal.set_wakeup_fd(-1) == -1
+    while pipe in open_files(): time.sleep(0.01)
+    begun.set()
+    time.sleep(60)
+
+def open_files():
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError): yield os.stat(f"/proc/self/fd/{name}").st_ino
+
+run(go_on)
+""",
+        tmp_path,
+    )
+    assert (program.line, *program.end()) == ("-15\n", 0, "")
+
+
+def test_another_wakeup_descriptor_stays(tmp_path):
+    """Where the program is told of signals itself, nobody else is."""
+    program = Program(
+        CONFIGURE
+        + CHILD
+        + """
+reader, writer = os.pipe()
+os.set_blocking(writer, False)
+signal.set_wakeup_fd(writer)
+
+def go_on(begun):
+    assert signal.set_wakeup_fd(writer) == writer
+    begun.set()
+    time.sleep(60)
+
+run(go_on)
+assert os.read(reader, 10) == bytes([signal.SIGTERM])
+""",
+        tmp_path,
+    )
+    assert (program.line, *program.end()) == ("-15\n", 0, "")
+
+
+@pytest.mark.once
+def test_children_under_gevent(tmp_path):
+    """Under its patched threads nothing wakes a child up; it ends as it would, and its spans are there."""
+    pytest.importorskip("gevent")
+    program = Program(
+        CONFIGURE
+        + CHILD
+        + """
+def go_on(begun):
+    assert signal.set_wakeup_fd(-1) == -1
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+    work()
+    begun.set()
+    time.sleep(60)
+
+run(go_on)
+""",
+        tmp_path,
+        first="from gevent import monkey; monkey.patch_all()",
+    )
+    assert (program.line, *program.end()) == ("-15\n", 0, "")
+    assert outcomes(tmp_path) == {"work": None}

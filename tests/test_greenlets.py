@@ -835,6 +835,7 @@ assert 0.05 <= min(cpu["busy"]) < 0.07 and 0.1 <= max(cpu["busy"]) < 0.12, cpu
 """
 
 
+@pytest.mark.measures
 @pytest.mark.once
 @pytest.mark.parametrize("patched", ["before", "after", "unpatched"])
 def test_under_gevent_each_has_its_own(patched):

@@ -34,6 +34,14 @@ AT_ONCE = {
     "annotation of what is returned": "def f() -> heavy.Type: ...",
     "annotation as a text": "def f(value: 'list[heavy.Type]') -> None: ...",
     "annotation of a variable": "value: heavy.Type",
+    "annotation in a function": "def f():\n    def g(value: 'heavy.Type') -> None: ...",
+    "annotation of what is returned in a function": "def f():\n    async def g() -> heavy.Type: ...",
+    "annotation of a class in a function": "def f():\n    class C:\n        value: heavy.Type",
+    "text of a type": "T = TypeVar('T', bound='list[heavy.Type]')",
+    "text that is evaluated": "def f():\n    return eval('heavy.start()'), heavy",
+    "text that is looked up": "def f():\n    globals()['heavy']\n    heavy",
+    "example for doctest": "def f():\n    '''>>> heavy.start()'''\n    heavy",
+    "class that binds it, too": "def f():\n    class C:\n        heavy = heavy.C\ndef g():\n    heavy",
     "lambda": "f = lambda: heavy.start()",
     "comprehension": "values = [heavy.VALUE for _ in 'ab']",
     "main block": "if __name__ == '__main__':\n    heavy.start()",
@@ -44,7 +52,10 @@ AT_ONCE = {
     "bound by another import": "from other import heavy",
     "bound by an import with a condition": "try:\n    import heavy\nexcept ImportError:\n    heavy = None",
     "bound by a function": "def heavy(): ...",
+    "bound by an exception": "try: ...\nexcept Exception as heavy: ...",
     "function on one line": "def f(): return heavy.start()",
+    "function on a continued line": "def f(): \\\n    return heavy.start()",
+    "finalizer, which runs while the interpreter ends": "class C:\n    def __del__(self):\n        heavy",
     "beside another statement": "import heavy; import other",
 }
 
@@ -53,7 +64,16 @@ AT_ONCE = {
 def test_what_is_needed_at_once(text):
     """What the module itself uses, or may use, is needed when it is imported."""
     source = text if text.startswith("import heavy;") else f"import heavy\n{text}\n"
-    assert names(source)["heavy"].is_needed_at_once
+    (heavy,) = statements(source)[0].names
+    assert heavy.is_needed_at_once
+
+
+@pytest.mark.parametrize(
+    "source", ["import heavy as heavy\n", "from a import heavy as heavy\n", "a = 1; \\\nimport heavy\n"]
+)
+def test_what_stays_by_its_form(source):
+    """What is imported as itself is for others; a continued line is not one by itself."""
+    assert names(f"{source}def f():\n    heavy\n")["heavy"].is_needed_at_once
 
 
 IN_FUNCTIONS = {
@@ -67,6 +87,9 @@ IN_FUNCTIONS = {
     "decorator inside a function": ("def f():\n    @heavy.wrap\n    def g(): ...", ["f"]),
     "two": ("def f():\n    heavy\ndef g():\n    heavy", ["f", "g"]),
     "other functions' own names": ("def f():\n    heavy\ndef g(heavy):\n    return heavy", ["f"]),
+    "function called top": ("def f():\n    heavy\ndef top():\n    heavy = 1\n    return heavy", ["f"]),
+    "other class's own name": ("class C:\n    heavy = 1\ndef f():\n    heavy", ["f"]),
+    "annotation of a variable in a function": ("def f():\n    value: heavy.T = heavy.t()", ["f"]),
     "function with a condition": ("if True:\n    def f():\n        heavy", ["f"]),
     "private method": ("class C:\n    def __f(self):\n        return heavy", ["__f"]),
     "nothing": ("'''heavy'''\nclass C:\n    'heavy'", []),
@@ -86,9 +109,34 @@ def test_generic_function_is_a_function():
     assert names("import heavy\ndef f[T: heavy.C]():\n    pass\n")["heavy"].is_needed_at_once
 
 
-def test_future_and_conditional_imports_are_no_statements():
-    """What is imported from `__future__`, in a `try` or for type checkers stays where it is."""
-    assert names("from __future__ import annotations\ntry:\n    import a\nexcept ImportError: ...\n") == {}
+BLOCKS = {
+    "try:\n    import heavy\nexcept ImportError:\n    heavy = None": "a try",
+    "try: ...\nexcept ImportError:\n    import heavy": "a try",
+    "try: ...\nexcept* ImportError:\n    import heavy": "a try",
+    "if platform: ...\nelse:\n    import heavy": "an if",
+    "with suppress(ImportError):\n    import heavy": "a with",
+    "for _ in 'a':\n    import heavy": "a loop",
+    "while not done:\n    import heavy": "a loop",
+    "match platform:\n    case 'linux':\n        import heavy": "a match",
+    "class C:\n    import heavy": "a class",
+    "if platform:\n    try:\n        import heavy\n    except ImportError: ...": "a try",
+    "import heavy": None,
+}
+
+
+@pytest.mark.parametrize(("source", "block"), BLOCKS.items(), ids=BLOCKS)
+def test_imports_know_their_blocks(source, block):
+    """An import in a block has a reason to be there; a use by the module itself says that it is needed."""
+    (statement,) = statements(f"{source}\ndef f():\n    heavy\n")
+    (name,) = statement.names
+    assert (statement.block, name.is_needed_at_once) == (block, False)
+    assert [function.name for function in name.functions] == ["f"]
+    assert names(f"{source}\nheavy.start()\n")["heavy"].is_needed_at_once
+
+
+def test_future_imports_and_those_in_functions_are_no_statements():
+    """Neither what is imported from `__future__` nor what a function imports could wait."""
+    assert names("from __future__ import annotations\ndef f():\n    import a\n") == {}
 
 
 def test_star_import_stays():

@@ -30,9 +30,11 @@ def watch(telemetry):
     assert _frozen_importlib._find_and_load is IMPORTING
 
 
-def test_import_is_a_span_below_the_current_one(watch, telemetry, write_modules):
+def test_import_is_a_span_below_the_current_one(watch, telemetry, write_modules, monkeypatch):
     """Imports of at least the threshold are spans, below the current span or the import around."""
-    folder = write_modules(outer=f"import inner\nimport quick\n{SLOW}", inner=SLOW, quick="")
+    monkeypatch.setattr(watch, "_threshold", 0.3)  # so long that no quick import takes it
+    slow = "import time\ntime.sleep(0.3)\n"
+    folder = write_modules(outer=f"import inner\nimport quick\n{slow}", inner=slow, quick="")
     with telemetry.tracer.start_as_current_span("work"):
         import outer  # noqa: F401
     assert telemetry.parent(telemetry.span("import outer")) == "work"
@@ -41,7 +43,7 @@ def test_import_is_a_span_below_the_current_one(watch, telemetry, write_modules)
     attributes = telemetry.span("import outer").attributes
     assert attributes[names.CODE_FILE_PATH] == __file__
     assert telemetry.span("import inner").attributes[names.CODE_FILE_PATH] == str(folder / "outer.py")
-    assert attributes[names.IMPORT_SELF_TIME] >= 0.02
+    assert attributes[names.IMPORT_SELF_TIME] >= 0.3
     work = telemetry.span("work")
     assert work.start_time <= telemetry.span("import outer").start_time
     assert (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import marshal
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -85,7 +86,7 @@ def test_imports_are_a_tree_with_their_own_times(folder):
     assert part["seconds"] >= 0.02
     assert heavy["seconds"] >= heavy["self_seconds"] + part["seconds"] - 1e-9  # as sums of floats are
     assert heavy["self_seconds"] >= 0.03
-    assert heavy["cpu_seconds"] < 0.03
+    assert heavy["cpu_seconds"] < heavy["seconds"] - 0.04  # of which two modules slept
     assert heavy["asked_by"] == {"file": "program.py", "line": 1}
     assert part["asked_by"] == {"file": str(folder / "heavy" / "__init__.py"), "line": 3}
     assert heavy["file"] == str(folder / "heavy" / "__init__.py")
@@ -104,6 +105,57 @@ def test_every_kind_of_import_is_there(folder):
     assert found["no_such_module_here"]["error"] == "ModuleNotFoundError"
     assert found["_ctypes"]["asked_by"] == {"file": "program.py", "line": 14}
     assert sum(name == "heavy.part" for name in found) == 1
+
+
+def test_compiled_code_asks_without_a_line(folder):
+    """An extension module has no lines: what it imports is asked by its file, not by the last Python line."""
+    (folder / "pickling.py").write_text("import _pickle\n")
+    found = flat(document("pickling.py")["imports"])
+    assert found["_pickle"]["asked_by"] == {"file": "pickling.py", "line": 1}
+    assert found["_compat_pickle"]["asked_by"] == {
+        "file": found["_pickle"]["file"] or "built-in",
+        "line": None,
+    }
+
+
+def test_frozen_modules_ask_as_others_do(folder):
+    """The modules of the import system itself are named where they import."""
+    names = "'importlib.util', 'importlib._abc'"
+    text = f"import sys\nfor name in ({names}):\n    sys.modules.pop(name, None)\nimport importlib.util\n"
+    (folder / "finding.py").write_text(text)
+    found = flat(document("finding.py")["imports"])
+    assert found["importlib.util"]["asked_by"] == {"file": "finding.py", "line": 4}
+    assert "importlib" in found["importlib._abc"]["asked_by"]["file"]
+    assert found["importlib._abc"]["asked_by"]["line"] > 0
+
+
+def test_imports_of_threads_and_at_exit_are_there(folder):
+    """A thread that outlives the script, and what is done at exit, belong to the program."""
+    text = (
+        "import atexit, threading, time\natexit.register(lambda: __import__('light'))\n"
+        "def late():\n    time.sleep(0.1)\n    import heavy\n    print('ended')\n"
+        "threading.Thread(target=late).start()\n"
+    )
+    (folder / "late.py").write_text(text)
+    shown = run("--json", "late.py")
+    assert shown.stderr == "ended\n"
+    assert {"atexit", "heavy.part", "light"} <= flat(json.loads(shown.stdout)["imports"]).keys()
+
+
+@pytest.mark.parametrize("kind", ["folder", "archive"])
+def test_folder_or_archive_with_a_main_is_run(folder, kind):
+    """What `python` runs of a folder or an archive is run, with its own path and arguments."""
+    main = "import sys, inside\nprint(__name__, sys.argv, sys.path[0], 'runpy' in sys.modules)\n"
+    (folder / "packed").mkdir()
+    for name, text in {"__main__.py": main, "inside.py": ""}.items():
+        (folder / "packed" / name).write_text(text)
+    target = "packed"
+    if kind == "archive":
+        target = Path(shutil.make_archive("archived", "zip", "packed")).name
+    plain = subprocess.run([sys.executable, target, "one"], capture_output=True, text=True, check=True)
+    shown = run("--json", target, "one")
+    assert shown.stderr == plain.stdout
+    assert "inside" in flat(json.loads(shown.stdout)["imports"])
 
 
 def test_program_runs_as_it_is(folder):
@@ -273,16 +325,19 @@ def test_times_are_those_of_the_interpreter(folder):
 
 def test_imports_are_spans(folder):
     """With `--file` each import above the threshold is a span, below that of the import that led to it."""
-    shown = run("--file", "telemetry", "--service-name", "shop", "--threshold", "0.015", "program.py")
+    slow = "import time\ntime.sleep(0.3)\n"  # as no quick import takes
+    (folder / "heavy" / "__init__.py").write_text(f"{slow}from heavy import part\n")
+    (folder / "heavy" / "part.py").write_text(slow)
+    shown = run("--file", "telemetry", "--service-name", "shop", "--threshold", "0.3", "program.py")
     assert shown.returncode == 0, shown.stderr
     spans = {span.name: span for span in read(Path("telemetry")).spans}
     outer, inner = spans["import heavy"], spans["import heavy.part"]
     assert inner.parent_id == outer.span_id
     assert outer.start < inner.start < inner.end <= outer.end
     assert outer.service == "shop"
-    assert 0.03 <= outer.attributes[names.IMPORT_SELF_TIME] <= outer.wall - inner.wall + 1e-6
+    assert 0.3 <= outer.attributes[names.IMPORT_SELF_TIME] <= outer.wall - inner.wall + 1e-6
     assert outer.attributes[names.MODULE_NAME] == "heavy"
-    assert outer.attributes[names.CPU_TIME] < 0.03
+    assert outer.attributes[names.CPU_TIME] < outer.wall - 0.5
     asked_by = outer.attributes[names.CODE_FILE_PATH], outer.attributes[names.CODE_LINE_NUMBER]
     assert asked_by == ("program.py", 1)
     assert "import light" not in spans
@@ -358,9 +413,22 @@ def test_report_is_a_tree_and_a_table(folder):
     lines = run("--threshold", "0.015", "program.py").stdout.splitlines()
     text = "\n".join(lines)
     assert re.search(r"^\d+ imports took \d+\.?\d* ms$", text, re.MULTILINE)
-    assert re.search(r"^[├└]─ heavy +\d+\.?\d* ms +\d+\.?\d* ms .*program\.py:1$", text, re.MULTILINE)
-    assert re.search(r"^.  [├└]─ heavy\.part +\d+\.?\d* ms .*heavy/__init__\.py:3$", text, re.MULTILINE)
+    assert re.search(r"^[├└]─ heavy +\d+\.?\d* ms +\d+\.?\d* ms  program\.py:1 ", text, re.MULTILINE)
+    assert re.search(r"^.  [├└]─ heavy\.part +\d+\.?\d* ms .*heavy/__init__\.py:3 ", text, re.MULTILINE)
     assert "circle_a" not in text.partition("package")[0]
     assert re.search(r"^\d+ imports of less than 15\.0 ms not shown$", text, re.MULTILINE)
     assert re.search(r"^heavy +\d+\.?\d* ms +\d\d % +2$", text, re.MULTILINE)
     assert max(map(len, lines)) <= 100
+
+
+def test_report_names_the_columns_that_it_has_no_room_for(folder):
+    """Where the tree is deep, memory and CPU time are left out first, and a line says so."""
+    for depth in range(6):
+        (folder / f"a_name_of_many_letters_{depth}.py").write_text(
+            f"import a_name_of_many_letters_{depth + 1}\n"
+        )
+    (folder / "a_name_of_many_letters_6.py").write_text("import heavy\n")
+    (folder / "deep.py").write_text("import a_name_of_many_letters_0\n")
+    text = run("--no-advice", "deep.py").stdout
+    assert "asked by" in text
+    assert re.search(r"^A wider screen also shows: (CPU, )?\+memory$", text, re.MULTILINE)

@@ -35,9 +35,33 @@ def metrics(telemetry) -> list[str]:
     ]
 
 
-def test_nothing_is_read_before(telemetry):
+BEFORE = """
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+import codoperf_otel
+from codoperf_otel import _telemetry
+
+reader = InMemoryMetricReader()
+provider = MeterProvider([reader])
+_telemetry.bind(None, provider)
+{}
+with codoperf_otel.performance_context("work"):
+    pass
+(scope,) = reader.get_metrics_data().resource_metrics[0].scope_metrics
+print(*(metric.name for metric in scope.metrics))
+provider.shutdown()
+"""
+
+
+@pytest.mark.parametrize("instruments", [False, True])
+def test_nothing_is_read_before(instruments):
     """Nobody's existing series double: without `instrument` there is no process reading."""
-    assert metrics(telemetry) == []
+    program = BEFORE.format("codoperf_otel.instrument(meter_provider=provider)" if instruments else "")
+    done = run_with(None, program)
+    assert done.stderr == ""
+    found = set(done.stdout.split())
+    assert names.OPERATION_DURATION in found
+    assert bool(found & set(process_metrics.SOURCES)) is instruments
 
 
 def test_readings_go_to_the_given_provider_once(telemetry, monkeypatch):

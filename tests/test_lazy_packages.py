@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import threading
 from types import FunctionType, ModuleType
 
 import pytest
@@ -29,6 +30,8 @@ FILES = {
     "x/__init__.py": "",
     "x/sub.py": "def x(): return 'x'\n",
     "failing.py": "raise LookupError('inside')\n",
+    "slow.py": "import time\ntime.sleep(0.05)\nvalue = 1\n",
+    "circle.py": "early = 1\nimport put_off\nput_off.early\nraise LookupError('late')\n",
 }
 NAMES = ["inner", "missing", "failing", "edges:sobel", "edges:nothing", "twin:twin", "x.sub:x"]
 
@@ -137,8 +140,40 @@ def test_first_use_is_reported(package, telemetry):
     assert event.attributes[names.MODULE_NAME] == "put_off.inner"
 
 
+def test_threads_that_race_report_once(package, telemetry):
+    """Threads that use a name first at the same time have one load, and one record of it."""
+    put_off = package(INIT.format(names=["slow"]))
+    barrier, found = threading.Barrier(8), []
+
+    def use():
+        barrier.wait()
+        found.append(put_off.slow.value)
+
+    threads = [threading.Thread(target=use) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [1] * 8
+    assert list(telemetry.values(names.LAZY_LOAD_DURATION).values()) == [1]
+
+
+def test_submodule_that_fails_when_it_is_half_made_is_not_kept(package):
+    """What a failing module's own circle of imports has seen of it is tried again at the next use."""
+    put_off = package(INIT.format(names=["circle:early"]))
+    for _ in range(2):
+        with pytest.raises(LookupError, match="late"):
+            put_off.early  # noqa: B018
+
+
 @pytest.mark.parametrize("name", ["", ":", ".inner", "a:b:c", "a b", "a:"])
 def test_wrong_name_is_refused(name):
     """What is neither a submodule nor a name in one is an error that shows it."""
     with pytest.raises(ValueError, match=r'lazy_imports takes "submodule" and "submodule:name", not'):
         lazy_imports({}, "put_off", [name])
+
+
+def test_one_text_is_refused():
+    """A name without a list around it would be taken for the names of its letters."""
+    with pytest.raises(ValueError, match="lazy_imports takes a list of names, not 'filters'"):
+        lazy_imports({}, "put_off", "filters")

@@ -16,6 +16,7 @@ import typing
 from types import ModuleType
 from unittest import mock
 
+import fresh_memory  # noqa: F401  # loaded before the lazy module that uses it
 import pytest
 
 from codoperf_otel import is_loaded, lazy_import, load_module
@@ -49,19 +50,9 @@ value = 1
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A folder whose modules can be imported; they are forgotten after the test."""
-    monkeypatch.syspath_prepend(tmp_path)
-    known = set(sys.modules)
-    yield tmp_path
-    for name in set(sys.modules) - known:
-        del sys.modules[name]
-
-
-@pytest.fixture
-def used(folder) -> LazyLoader:
+def used(module_folder) -> LazyLoader:
     """A loader of a module with a class, an error, a function and a value."""
-    (folder / "used.py").write_text(SOURCE)
+    (module_folder / "used.py").write_text(SOURCE)
     importlib.invalidate_caches()
     return lazy_import("used")
 
@@ -99,9 +90,9 @@ def test_install_hint_is_in_the_error(missing):
         assert raised.value.name == "no_such_package"
 
 
-def test_install_hint_is_silent_about_what_the_module_itself_lacks(folder):
+def test_install_hint_is_silent_about_what_the_module_itself_lacks(module_folder):
     """Where the module is there and what it imports is missing, its own project is no advice."""
-    (folder / "lacking.py").write_text("import no_such_module_here\n")
+    (module_folder / "lacking.py").write_text("import no_such_module_here\n")
     importlib.invalidate_caches()
     with pytest.raises(ModuleNotFoundError, match=r"^No module named 'no_such_module_here'$"):
         LazyLoader("lacking", install_hint="lacking").anything  # noqa: B018
@@ -159,10 +150,10 @@ def test_vars_are_the_modules(used):
     assert vars(used) is vars(sys.modules["used"])
 
 
-def test_class_is_that_of_the_module(folder):
+def test_class_is_that_of_the_module(module_folder):
     """After the load, a module of a class of its own is one for `isinstance`, and `vars` is its dict."""
     text = "import sys, types\nclass Own(types.ModuleType): pass\nsys.modules[__name__].__class__ = Own\n"
-    (folder / "own_class.py").write_text(text)
+    (module_folder / "own_class.py").write_text(text)
     importlib.invalidate_caches()
     loader = lazy_import("own_class")
     assert isinstance(loader, loader.Own)
@@ -211,11 +202,11 @@ def test_patch_by_name_is_undone(used, loaded):
     assert not hasattr(used, "new")
 
 
-def test_resources_are_found(folder):
+def test_resources_are_found(module_folder):
     """`importlib.resources` reads the files of a package by its loader."""
-    (folder / "resourceful").mkdir()
-    (folder / "resourceful" / "__init__.py").touch()
-    (folder / "resourceful" / "data.txt").write_text("data")
+    (module_folder / "resourceful").mkdir()
+    (module_folder / "resourceful" / "__init__.py").touch()
+    (module_folder / "resourceful" / "data.txt").write_text("data")
     importlib.invalidate_caches()
     assert importlib.resources.files(lazy_import("resourceful")).joinpath("data.txt").read_text() == "data"
 
@@ -227,10 +218,12 @@ NESTED = "import time\nfrom lazy_holder import inner\nkept = inner.value\ntime.s
 
 
 @pytest.fixture
-def nested(folder) -> LazyLoader:
+def nested(module_folder) -> LazyLoader:
     """A loader of a module whose code uses another lazy module, which takes 50 ms."""
-    (folder / "nesting.py").write_text(NESTED)
-    (folder / "nested.py").write_text("import time\ntime.sleep(0.05)\nvalue = bytearray(20 << 20)\n")
+    (module_folder / "nesting.py").write_text(NESTED)
+    (module_folder / "nested.py").write_text(
+        "import time, fresh_memory\ntime.sleep(0.05)\nvalue = fresh_memory.fresh(20)\n"
+    )
     importlib.invalidate_caches()
     sys.modules["lazy_holder"] = holder = ModuleType("lazy_holder")
     holder.inner = lazy_import("nested")
@@ -264,10 +257,10 @@ def test_nested_loads_in_a_span_are_two_events(nested, telemetry):
         assert attributes[1][names.PROCESS_MEMORY_DELTA] < 10 << 20
 
 
-def test_failed_nested_load_is_left_behind(folder, telemetry):
+def test_failed_nested_load_is_left_behind(module_folder, telemetry):
     """A load inside one that fails is reported with it, and the next load is nobody's child."""
-    (folder / "failing.py").write_text("import time\ntime.sleep(0.002)\nraise LookupError\n")
-    (folder / "alone.py").write_text("import time\ntime.sleep(0.002)\nvalue = 1\n")
+    (module_folder / "failing.py").write_text("import time\ntime.sleep(0.002)\nraise LookupError\n")
+    (module_folder / "alone.py").write_text("import time\ntime.sleep(0.002)\nvalue = 1\n")
     importlib.invalidate_caches()
     with pytest.raises(LookupError):
         lazy_import("failing").value  # noqa: B018
@@ -301,9 +294,9 @@ def test_cpu_of_other_threads_is_seen():
     assert lazy_loads._others_cpu_ns() - before >= 15_000_000
 
 
-def test_threads_race_for_a_cold_loader(folder, telemetry, scale):
+def test_threads_race_for_a_cold_loader(module_folder, telemetry, scale):
     """However often 32 threads race, each load happens once and is recorded once."""
-    (folder / "slow.py").write_text("import time\ntime.sleep(0.002)\nvalue = object()\n")
+    (module_folder / "slow.py").write_text("import time\ntime.sleep(0.002)\nvalue = object()\n")
     importlib.invalidate_caches()
     rounds = scale(500)
     for _ in range(rounds):
@@ -318,7 +311,7 @@ def test_threads_race_for_a_cold_loader(folder, telemetry, scale):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(20)
+            thread.join(60)
         assert len(found) == 32
         assert len(set(found)) == 1
     assert sum(telemetry.values(names.LAZY_LOAD_DURATION).values()) == rounds

@@ -635,13 +635,13 @@ def test_refused_endpoint_is_one_line_and_ends_soon(protocol, tmp_path):
         program = """
 logging.getLogger().addHandler(logging.NullHandler())
 logging.getLogger("codoperf_otel").addHandler(logging.StreamHandler())
-codoperf_otel.configure(endpoint=sys.argv[1], file=sys.argv[2], logs=True)
+codoperf_otel.configure(endpoint=sys.argv[1], file=sys.argv[2], logs=True, shutdown_timeout=60)
 for number in range(1500):
     log.error("record %d", number)
 print(time.time(), flush=True)
 """
         done = run(program, refused, tmp_path, OTEL_EXPORTER_OTLP_PROTOCOL=protocol)
-    assert time.time() - float(done.stdout) <= 2
+    assert time.time() - float(done.stdout) < 30
     (warning,) = done.stderr.splitlines()
     assert warning.startswith(f"Telemetry does not reach {refused}: ")
     assert sorted(bodies(tmp_path)) == sorted(f"record {number}" for number in range(1500))

@@ -174,7 +174,7 @@ def test_configure(tmp_path):
         "import asyncio, codoperf_otel, sys, time\n"
         "@codoperf_otel.monitor_performance('culprit')\n"
         "def culprit():\n"
-        "    time.sleep(0.3)\n"
+        "    time.sleep(1)\n"
         "async def main():\n"
         "    await asyncio.sleep(0.05)\n"
         "    culprit()\n"

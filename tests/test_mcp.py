@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from live_programs import LONG, Program
 from mcp import Client, StdioServerParameters
 
+from codoperf_otel._environment_variables import LIVE_DIR
 from codoperf_otel._report.document import document
 from codoperf_otel._report.files import read
 
@@ -66,7 +71,7 @@ def ask(questions, *arguments):
 def recorded(tmp_path_factory):
     """Two recordings: in the second `work` takes longer."""
     folder = tmp_path_factory.mktemp("recorded")
-    return record(folder / "before", 0.004), record(folder / "now", 0.02)
+    return record(folder / "before", 0.004), record(folder / "now", 0.2)
 
 
 def rows(answer):
@@ -121,25 +126,23 @@ def test_rows_can_be_chosen(recorded):
 
 
 def test_a_regression_is_found(recorded):
-    """An operation that takes longer is slower, by a rank test; one that does not is the same."""
+    """An operation that takes longer is slower, by a rank test, and is listed up to the slowdown that it has."""
     before, now = recorded
-    questions = [
-        ("check_regression", {"max_slowdown": 1.0}),
-        ("compare_benchmarks", {"operation": "work"}),
-        ("check_regression", {"max_slowdown": 100.0}),
-    ]
-    _, answers = ask(questions, now, "--baseline", before)
-    slower, work, none = map(rows, answers)
-    assert [row["operation"] for row in slower] == ["work"]
+    _, (answer,) = ask([("compare_benchmarks", {"operation": "work"})], now, "--baseline", before)
+    work = rows(answer)
     assert (work["verdict"], work["calls_before"], work["calls_now"]) == ("slower", 8, 8)
-    assert work["change"] > 1
-    assert none == []
+    # a loaded machine may make any operation slower, and decides by how much
+    bounds = [("check_regression", {"max_slowdown": work["change"] * share}) for share in (0.5, 1.5)]
+    _, answers = ask(bounds, now, "--baseline", before)
+    within, beyond = ([row["operation"] for row in rows(each)] for each in answers)
+    assert "work" in within
+    assert "work" not in beyond
 
 
 @pytest.mark.parametrize(
     ("name", "given", "said"),
     [
-        ("compare_benchmarks", {"operation": "nobody"}, "'nobody' is not in both recordings"),
+        ("compare_benchmarks", {"operation": "nobody"}, "'nobody' was not called both before and now"),
         ("slowest_operations", {"by": "luck"}, "luck"),
         ("slowest_operations", {"limit": 0}, "limit"),
         ("performance_stats", {"limit": 10**9}, "limit"),
@@ -214,3 +217,111 @@ def test_it_ends_when_the_client_goes(recorded):
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.fixture
+def live_folder(monkeypatch):
+    """Where programs listen, and where the server looks for them."""
+    with tempfile.TemporaryDirectory(prefix="live") as folder:
+        monkeypatch.setenv(LIVE_DIR, folder)
+        yield Path(folder)
+
+
+@pytest.fixture
+def started(live_folder):
+    """Starts programs that listen, and ends those that are left."""
+    programs = []
+
+    def start():
+        programs.append(Program("co.configure(live=True)"))
+        programs[-1].do("review()")
+        return programs[-1]
+
+    yield start
+    for program in programs:
+        with suppress(ValueError):  # it has ended
+            program.end()
+
+
+def test_a_program_that_runs_is_asked(started, recorded):
+    """Every tool answers, with the same schema as of a recording, and what is new is there at once."""
+    before, _ = recorded
+    program = started()
+
+    async def asking():
+        arguments = ["-m", "codoperf_otel.cli", "mcp", "--baseline", str(before)]
+        # the client hands on few variables of its own
+        server = StdioServerParameters(command=sys.executable, args=arguments, env=dict(os.environ))
+        async with Client(server) as client:
+            tools = (await client.list_tools()).tools
+            first = [await client.call_tool(name, {}) for name in sorted(ALWAYS)]
+            program.do("review(); [work() for _ in range(500)]")
+            second = await client.call_tool("performance_stats", {"operation": "work"})
+            compared = await client.call_tool("compare_benchmarks", {"operation": "work"})
+            regressed = await client.call_tool("check_regression", {})
+            return tools, first, second, compared, regressed
+
+    tools, first, second, compared, regressed = asyncio.run(asking())
+    assert {tool.name for tool in tools} == ALWAYS | COMPARING
+    (agent,), (cache,), operations, resources, slowest = map(rows, first)
+    assert (agent["name"], agent["runs"], agent["cache_hits"]) == ("reviewer", 1, 4)
+    assert (cache["name"], cache["lookups"], cache["hits_by_tier"]) == ("__main__.look_up", 5, {"memory": 4})
+    assert {row["name"]: row["calls"] for row in operations} == {
+        "__main__.bare": 5, "work": 5, "execute_tool grep": 1, "block": 1, "invoke_agent reviewer": 1,
+    }  # fmt: skip
+    assert (resources["spans"], resources["processes"], resources["errors"]) == (None, 1, 1)
+    assert {row["name"] for row in slowest} == {row["name"] for row in operations}
+    assert {row["agent"]: row["calls"] for row in rows(second)} == {None: 500, "reviewer": 10}
+    assert (rows(compared)["verdict"], rows(compared)["calls_before"]) == ("faster", 8)
+    assert rows(regressed) == []
+    assert {json.dumps(tool.output_schema) for tool in tools} == {
+        json.dumps(tool.output_schema) for tool in ask([], before, "--baseline", before)[0]
+    }
+
+
+def test_a_program_may_come_and_go(started, live_folder):
+    """Where none runs, or several do, the client is told so; the next one is asked without a new start."""
+
+    async def asking():
+        server = StdioServerParameters(
+            command=sys.executable, args=["-m", "codoperf_otel.cli", "mcp"], env=dict(os.environ)
+        )
+        async with Client(server) as client:
+            answers = [await client.call_tool("resource_report", {})]
+            for number in (1, 2):
+                programs = [started() for _ in range(number)]
+                answers.append(await client.call_tool("resource_report", {}))
+                for program in programs:
+                    program.end()
+            return answers, sorted(program.pid for program in programs)
+
+    (nobody, one, several), pids = asyncio.run(asking())
+    assert nobody.is_error
+    assert nobody.content[0].text.endswith(
+        f"no process listens in {live_folder}: start the program with configure(live=True)"
+    )
+    assert rows(one)["processes"] == 1
+    assert several.is_error
+    assert several.content[0].text.endswith(f"choose one with --pid: {pids[0]}, {pids[1]}")
+
+
+def test_a_process_that_does_not_listen_is_one_line(live_folder):
+    """The server does not start, and the status is 2."""
+    done = subprocess.run(
+        [sys.executable, "-m", "codoperf_otel.cli", "mcp", "--pid", "1"],
+        capture_output=True, text=True, check=False, timeout=LONG,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"codoperf: no process 1 listens in {live_folder}: start the program with configure(live=True)\n"
+    )
+
+
+def test_a_recording_or_a_process(recorded):
+    """Only one of them can be asked."""
+    done = subprocess.run(
+        [sys.executable, "-m", "codoperf_otel.cli", "mcp", str(recorded[1]), "--pid", "1"],
+        capture_output=True, text=True, check=False, timeout=LONG,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "not allowed with argument" in done.stderr

@@ -8,6 +8,7 @@ import sys
 import textwrap
 
 import pytest
+from fresh_memory import fresh
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -190,12 +191,12 @@ def test_the_mark_is_left_alone_where_no_memory_moved():
     )
 
 
-def test_what_rises_while_a_reset_is_prepared_is_in_the_open_windows_peak(monkeypatch):
+def test_what_rises_while_a_reset_is_prepared_is_in_the_open_windows_peak(monkeypatch, no_collection):
     """Memory that another thread uses and frees just before a reset counts for the windows open."""
 
     class Slow(KeptFile):
         def descriptor(self) -> int:
-            bytearray(60 * MIB)
+            fresh(60).close()
             return super().descriptor()
 
     monkeypatch.setattr(peak, "_mark", None)
@@ -207,6 +208,7 @@ def test_what_rises_while_a_reset_is_prepared_is_in_the_open_windows_peak(monkey
     assert reading.peak - reading.start > 55 * MIB
 
 
+@pytest.mark.measures
 @pytest.mark.parametrize("resets", ["true", "false"])
 def test_a_window_tells_the_cpu_time_of_the_process(resets):
     """The CPU seconds of all threads between beginning and end; a forked child does not know them."""
@@ -324,7 +326,7 @@ def test_fork_while_another_thread_holds_the_lock():
         pid = os.fork()
         if pid == 0:
             import signal
-            signal.alarm(10)
+            signal.alarm(30)
             window.close()
             peak.open_window().close()
             os._exit(0)
@@ -374,11 +376,11 @@ def test_memory_that_cannot_be_read_is_left_out_with_one_line(monkeypatch, caplo
     assert caplog.messages == ["codoperf.process.memory.peak cannot be read on this platform and is left out"]
 
 
-def test_file_that_stops_to_be_writable_leaves_open_windows_exact(monkeypatch):
+def test_file_that_stops_to_be_writable_leaves_open_windows_exact(monkeypatch, no_collection):
     """A window that is open when resets end keeps what it knows; later ones are sampled."""
     monkeypatch.setattr(peak, "_mark", None)
     window = peak.open_window()
-    bytearray(60 * MIB)
+    fresh(60).close()
     monkeypatch.setattr(reset_mark, "_clear_refs", KeptFile("/proc/self/no_such_file", 1))
     later = peak.open_window()
     assert later.close().source == "sampled"

@@ -116,6 +116,7 @@ def test_monitor_given_gets_the_call_and_the_global_one_does_not():
     assert get_performance_stats("counted") == {}
 
 
+@pytest.mark.measures
 def test_metrics_of_a_call_are_measured(telemetry):
     """A call's record has time in s, memory in MiB, CPU in percent and its end."""
     monitor = PerformanceMonitor()

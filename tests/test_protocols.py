@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry import context
 
@@ -51,9 +51,7 @@ def _nothing_left() -> Iterator[None]:
     gc.collect()
 
 
-RANDOM = settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+RANDOM = settings(max_examples=300)
 
 
 def generator_of(body: list[tuple[str, Any]], catches: set[type], seen: list[Any]) -> Any:

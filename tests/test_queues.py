@@ -215,6 +215,58 @@ def test_a_failed_export_counts_its_items(tmp_path):
     assert "after" in last
 
 
+LEFT = """
+import logging, sys, time, codoperf_otel
+from codoperf_otel.sdk import losses
+logging.basicConfig()
+handle = codoperf_otel.configure(endpoint=sys.argv[1], shutdown_timeout=0.3)
+for _ in range(100):
+    with codoperf_otel.performance_context("work"): pass
+handle.shutdown()
+print([(o.value, *o.attributes.values()) for o in losses.observations()])
+print(input())
+time.sleep(0.5)
+with codoperf_otel.performance_context("late"): pass
+print([(o.value, *o.attributes.values()) for o in losses.observations()])
+"""
+
+
+def test_what_is_left_at_the_end_is_counted():
+    """An endpoint that does not answer has a batch on its way; the others are lost, and one line says so."""
+    released, arrived = threading.Event(), []
+
+    class Hanging(Slow):
+        def do_POST(self):
+            arrived.append(self.path)
+            released.wait(60)
+            super().do_POST()
+
+    port, stop = serve_requests(Hanging)
+    address = f"http://127.0.0.1:{port}"
+    variables = {
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_METRICS_EXPORTER": "none",
+        "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "10",
+    }
+    program = subprocess.Popen(
+        [sys.executable, "-c", LEFT, address],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **variables},
+    )
+    counts = program.stdout.readline()
+    released.set()
+    rest, errors = program.communicate("go\n", timeout=60)
+    stop()
+    assert counts == "[(90, 'traces', 'export_failed')]\n"
+    assert rest == f"go\n{counts}"
+    assert Hanging.spans == 10
+    assert arrived == ["/v1/traces"]
+    assert f"WARNING:codoperf_otel.export:{address}: 90 spans were left at the end\n" in errors
+
+
 FORKING = """
 import os, sys, codoperf_otel
 handle = codoperf_otel.configure(file=sys.argv[1])
@@ -278,7 +330,7 @@ def test_who_waits_goes_on_when_some_is_taken(small):
     waiting = threading.Thread(target=queue.has_room)
     waiting.start()
     queue.take(2)
-    waiting.join(10)
+    waiting.join(60)
     assert not waiting.is_alive()
     assert list(losses.observations()) == []
 
@@ -312,7 +364,7 @@ def test_nobody_waits_after_the_end(small, monkeypatch):
     waiting = threading.Thread(target=queue.has_room)
     waiting.start()
     queue.end()
-    waiting.join(10)
+    waiting.join(60)
     assert not waiting.is_alive()
     queue = filled(OTLP)
     queue.end()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import mmap
 import os
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import time
 
 import psutil
 import pytest
+from fresh_memory import fresh
 
 from codoperf_otel import _telemetry
 from codoperf_otel._once import OncePerKey
@@ -74,11 +74,13 @@ def without_psutil(monkeypatch):
 # resident memory
 
 
+@pytest.mark.measures
 def test_rss_is_what_psutil_reads():
     """Resident memory agrees with psutil's figure."""
     assert memory.rss() == pytest.approx(psutil.Process().memory_info().rss, abs=4 * MIB)
 
 
+@pytest.mark.measures
 def test_rss_comes_from_psutil_without_proc(without_proc):
     """Without ``/proc`` psutil gives the resident memory."""
     own = psutil.Process()
@@ -226,6 +228,7 @@ def agree(reading: process_metrics.Reading) -> None:
     assert reading.uptime == pytest.approx(time.time() - own.create_time(), abs=1.5)
 
 
+@pytest.mark.measures
 def test_reading_is_what_psutil_reads():
     """Each figure agrees with psutil's, with a second thread in play."""
     end = threading.Event()
@@ -238,6 +241,7 @@ def test_reading_is_what_psutil_reads():
         thread.join()
 
 
+@pytest.mark.measures
 def test_reading_comes_from_psutil_without_proc(without_proc):
     """Without ``/proc`` and ``resource`` psutil gives what it can; page faults by type it cannot."""
     reading = process_metrics.read(0)
@@ -290,11 +294,11 @@ def test_context_switches_count_every_thread():
     assert process_readings.switches().voluntary - before >= 50
 
 
+@pytest.mark.measures
 def test_page_faults_and_cpu_time_rise_with_use():
     """Touching new memory is a minor fault a page, and computing is user time."""
     faults, spent = process_readings.faults(), process_readings.cpu()
-    with mmap.mmap(-1, 40 * MIB) as fresh:  # the heap may have pages that were touched before
-        fresh.write(bytes(40 * MIB))
+    fresh(40).close()
     sum(range(2_000_000))
     assert process_readings.faults().minor > faults.minor
     assert process_readings.cpu().user > spent.user

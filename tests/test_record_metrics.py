@@ -107,6 +107,7 @@ print(json.dumps([expected, [metrics.cpu_percent for metrics in monitor.metrics]
 """
 
 
+@pytest.mark.measures
 def test_cpu_percent_is_filled_in():
     """Without `cpu_percent` it is the process's CPU since the last such reading: 0.0 at the first."""
     program = [sys.executable, "-c", FILLED]

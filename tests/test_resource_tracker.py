@@ -14,6 +14,7 @@ import threading
 import time
 
 import pytest
+from fresh_memory import fresh
 from opentelemetry.context import attach, get_current
 
 from codoperf_otel import resource_tracker
@@ -48,6 +49,7 @@ def result(operation="o", duration=1.0, peak=1.0, cpu=1.0):
 class TestSnapshots:
     """What is read at one time, and how many are kept."""
 
+    @pytest.mark.measures
     def test_fields(self):
         """All figures of this process, in their units, and the given context."""
         found = Snapshots({"shard": 3}).take()
@@ -63,6 +65,7 @@ class TestSnapshots:
             "cpu_times_system", "num_threads", "num_fds", "context",
         }  # fmt: skip
 
+    @pytest.mark.measures
     def test_cpu_percent_is_since_the_one_before(self):
         """A busy process is near 100, one that waits is near 0."""
         snapshots = Snapshots()
@@ -126,7 +129,7 @@ class TestTracker:
         """Snapshots come by themselves, and end with the operation."""
         tracker = ResourceTracker(0.001)
         tracker.start_tracking("load")
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while tracker.get_snapshot_count() < 12 and time.monotonic() < deadline:
             time.sleep(0.005)
         found = tracker.stop_tracking("load")
@@ -143,14 +146,13 @@ class TestTracker:
         tracker.stop_tracking("b")
         assert not idle._turns
 
-    def test_short_peak_is_seen(self):
+    def test_short_peak_is_seen(self, no_collection):
         """Memory that is held between two samples only."""
         tracker = ResourceTracker(60)
         tracker.start_tracking("load")
-        held = bytearray(os.urandom(1) * (64 * MIB))
-        del held
+        fresh(64).close()
         found = tracker.stop_tracking("load")
-        assert found.peak_memory_rss_mb - found.snapshots[0].memory_rss_mb > 60
+        assert found.peak_memory_rss_mb - found.snapshots[0].memory_rss_mb > 55
 
     @pytest.mark.parametrize(
         ("delta", "trend"), [(8, "increasing"), (-8, "decreasing"), (0.5, "stable"), (-0.5, "stable")]
@@ -179,16 +181,16 @@ class TestTracker:
 
         def work(name):
             tracker.start_tracking("load", {"by": name})
-            started.wait(10)
-            started.wait(10)
+            started.wait(60)
+            started.wait(60)
             found[name] = tracker.stop_tracking("load").snapshots[0].context["by"]
 
         threads = [threading.Thread(target=work, args=(name,)) for name in "ab"]
         for thread in threads:
             thread.start()
-        started.wait(10)
+        started.wait(60)
         newest = tracker._open[-1].snapshots.kept[0].context["by"]
-        started.wait(10)
+        started.wait(60)
         for thread in threads:
             thread.join()
         assert found == {"a": "a", "b": "b"}
@@ -315,7 +317,7 @@ class TestTracker:
             code = 1
             try:
                 tracker.start_tracking("inside")
-                deadline = time.monotonic() + 10
+                deadline = time.monotonic() + 60
                 while tracker.get_snapshot_count() < 6 and time.monotonic() < deadline:
                     time.sleep(0.005)
                 inside = len(tracker.stop_tracking("inside").snapshots)

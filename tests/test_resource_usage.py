@@ -7,6 +7,7 @@ import logging
 import pickle
 
 import pytest
+from fresh_memory import fresh
 from opentelemetry import trace
 
 from codoperf_otel._readings import memory
@@ -28,10 +29,10 @@ def logged(caplog):
     return caplog
 
 
-def test_a_tracked_block_is_an_operation_with_a_log_record(logged, telemetry):
+def test_a_tracked_block_is_an_operation_with_a_log_record(logged, telemetry, no_collection):
     """Span, histogram and statistics are those of an operation; one INFO record says what it took."""
     with track_resource_usage("load"):
-        bytearray(60 * MIB)
+        fresh(60).close()
     span = telemetry.span("load")
     assert span.attributes["codoperf.operation.name"] == "load"
     assert list(telemetry.values("codoperf.operation.duration").values()) == [1]
@@ -93,13 +94,14 @@ def test_the_record_is_logged_under_its_own_span(caplog, telemetry):
     assert trace.get_current_span() is trace.INVALID_SPAN
 
 
-def test_a_profiled_function_is_recorded_under_its_name(logged, telemetry):
+def test_a_profiled_function_is_recorded_under_its_name(logged, telemetry, no_collection):
     """The statistics have its name, telemetry the qualified one; it stays what it was."""
 
     @profile_memory_usage
     def load(size: int) -> int:
         """Take some."""
-        return len(bytearray(size * MIB))
+        with fresh(size) as block:
+            return len(block)
 
     assert load(60) == 60 * MIB
     assert (load.__name__, load.__doc__) == ("load", "Take some.")

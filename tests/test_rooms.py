@@ -37,6 +37,7 @@ FLOORS = (
     ("__init__",),
     (*PUBLIC, "_frameworks", "_zero_code", "logs", "testing"),
     ("_decorating",),
+    ("_live",),
     ("_calls", "_cache", "_children", "_imports", "_patching", "_report", "_workers"),
     ("_statistics", "_readings"),
     ("_telemetry",),

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import Status, StatusCode
 
 from codoperf_otel.sdk.otlp_json.spans import encode_spans
-from codoperf_otel.sdk.sendable import LONGEST_TEXT, sendable_metrics, sendable_spans, sendable_value
+from codoperf_otel.sdk.sendable import DEEPEST, LONGEST_TEXT, SENDABLE
 
 HOSTILE = {
     "half an emoji": ("\ud83d", "\\ud83d"),
@@ -31,13 +31,25 @@ PLAIN = ["text", "é ☃ 🐍", "NUL: \0", True, 2**63 - 1, -(2**63), 0.5, None,
 def test_what_no_encoder_takes_is_written_as_text(name):
     """Surrogates become escapes, large integers text, and long texts are cut."""
     value, expected = HOSTILE[name]
-    assert sendable_value(value) == expected
+    assert SENDABLE.value(value) == expected
 
 
 @pytest.mark.parametrize("number", range(len(PLAIN)))
 def test_what_can_be_sent_stays_the_same_object(number):
     """Nothing is copied that need not be."""
-    assert sendable_value(PLAIN[number]) is PLAIN[number]
+    assert SENDABLE.value(PLAIN[number]) is PLAIN[number]
+
+
+@pytest.mark.parametrize("wrap", [lambda value: [value], lambda value: {"a": value}])
+def test_what_is_nested_too_deep_is_cut(wrap):
+    """Decoders refuse it, and encoders fail at it, which would lose the batch."""
+    deep = "bottom"
+    for _ in range(100_000):
+        deep = wrap(deep)
+    shown = repr(SENDABLE.value(deep))
+    assert "…" in shown
+    assert "bottom" not in shown
+    assert shown.count("[") + shown.count("(") + shown.count("{") == DEEPEST
 
 
 def hostile_spans(text="\ud83d"):
@@ -59,7 +71,7 @@ def hostile_spans(text="\ud83d"):
 def test_a_batch_with_hostile_spans_is_encoded_whole(caplog):
     """Over OTLP and in a file nothing of it is left out, and the good span is as it was."""
     spans = hostile_spans()
-    sendable = sendable_spans(spans)
+    sendable = SENDABLE.spans(spans)
     assert sendable[0] is spans[0]
     request = trace_encoder.encode_spans(sendable)
     (bad,) = [span for span in request.resource_spans[0].scope_spans[0].spans if span.name != "good"]
@@ -78,7 +90,7 @@ def test_hostile_metrics_are_encoded():
     counter = provider.get_meter("test").create_counter("rows")
     counter.add(2**70, {"file": "\udcff"})
     counter.add(1, {"file": "good"})
-    data = sendable_metrics(reader.get_metrics_data())
+    data = SENDABLE.metrics(reader.get_metrics_data())
     provider.shutdown()
     metric = metrics_encoder.encode_metrics(data).resource_metrics[0].scope_metrics[0].metrics[0]
     found = {point.attributes[0].value.string_value: point for point in metric.sum.data_points}
@@ -95,7 +107,7 @@ def test_a_span_of_any_name_is_sent(name):
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     provider.get_tracer("test").start_span(name).end()
     (span,) = (
-        trace_encoder.encode_spans(sendable_spans(exporter.get_finished_spans()))
+        trace_encoder.encode_spans(SENDABLE.spans(exporter.get_finished_spans()))
         .resource_spans[0]
         .scope_spans[0]
         .spans

@@ -67,7 +67,7 @@ class Server:
     def ask(self, requests):
         """Let so many requests be answered, one after the other on one connection, until the server ends."""
         answered = 0
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         while answered < requests and self.process.poll() is None:
             try:
                 connection.request("GET", "/")
@@ -80,7 +80,7 @@ class Server:
     def end(self):
         """Send SIGTERM, and wait for the end."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
 
 @pytest.mark.parametrize("name", SERVERS)
@@ -150,7 +150,7 @@ asyncio.run(main())
 def test_a_loop_without_threads(tmp_path):
     """The end of uvicorn flushes in the loop's own thread where there is no other."""
     program = [sys.executable, "-W", "error", "-c", WITHOUT_THREADS, tmp_path]
-    done = subprocess.run(program, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("1\n", "")
 
 
@@ -159,14 +159,14 @@ def test_celery(pool, tmp_path):
     """Each task is a span and is counted when the worker has ended, also where its processes are recycled."""
     (tmp_path / "queue").mkdir()
     (tmp_path / "control").mkdir()
-    assert start(["queued.py", str(TASKS)], tmp_path).wait(30) == 0
+    assert start(["queued.py", str(TASKS)], tmp_path).wait(60) == 0
     alone = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     command = ["-m", "celery", "-A", "queued", "worker", "--loglevel", "ERROR", *alone, *CELERY[pool]]
     worker = start(command, tmp_path, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while len((tmp_path / "done").read_bytes()) < TASKS and time.monotonic() < deadline:
         time.sleep(0.05)
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(30) == 0
+    assert worker.wait(60) == 0
     assert spans_named(tmp_path, "work") == TASKS
     assert calls_counted(tmp_path) == TASKS

@@ -736,7 +736,7 @@ def test_a_killed_process_leaves_its_spans(tmp_path, collector, scale, mode):
             if attribute.key == "number"
         }
         # one batch may be on its way to the disk, and one be filled
-        bound = killed - (0 if mode == "strict" else 2 * interval + 1)
+        bound = killed - (0 if mode == "strict" else 2 * interval + 3)
         safe = {number for at, number in ended if mode == "strict" or at < bound}
         assert safe <= found
         assert len(collector.ids()) == len(set(collector.ids()))
@@ -851,7 +851,7 @@ def handler(*_):
 
 signal.signal(signal.SIGALRM, handler)
 ended = caught = number = 0
-deadline = time.monotonic() + 20
+deadline = time.monotonic() + 60
 while len(seen) < 150 and time.monotonic() < deadline:
     number += 1
     try:

@@ -373,7 +373,7 @@ def test_second_build_waits_for_the_first(tmp_path: Path, bare_python: Path) -> 
         assert second.stdout is not None
         assert second.stdout.readline() == f"another run uses {folder}: waiting for it…\n"
         assert second.poll() is None
-    assert "building otelcol" in second.communicate(timeout=30)[0]
+    assert "building otelcol" in second.communicate(timeout=60)[0]
 
 
 @pytest.mark.stack

@@ -365,6 +365,7 @@ def burn(name, seconds):
     burnt[name] += now - began
 
 
+@pytest.mark.measures
 def test_what_many_coroutines_really_burn(telemetry, other):
     """Each span within 3 % or 3 ms; the sum of self times is the thread's CPU time."""
 

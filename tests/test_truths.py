@@ -103,6 +103,7 @@ def counted_time(telemetry) -> float:
     return sum(value for name in metrics for value in telemetry.values(name).values())
 
 
+@pytest.mark.measures
 def test_a_second_burnt_is_a_second(telemetry):
     """One second of CPU time inside a call is shown as one second, within 2 %."""
 
@@ -115,6 +116,7 @@ def test_a_second_burnt_is_a_second(telemetry):
     assert shown == pytest.approx(burnt["burner"], rel=0.02)
 
 
+@pytest.mark.measures
 def test_a_second_slept_is_nothing(telemetry):
     """One second of sleep costs at most 2 ms of CPU time, blocked or suspended."""
 
@@ -134,6 +136,7 @@ def test_a_second_slept_is_nothing(telemetry):
         assert telemetry.span(name).attributes["codoperf.cpu.time"] <= 0.002
 
 
+@pytest.mark.measures
 def test_two_to_one_is_shown_as_two_to_one(telemetry):
     """Two coroutines that take turns on one loop and burn 2:1 show 2:1, within 3 %."""
 
@@ -178,6 +181,7 @@ def surplus(telemetry) -> dict[str, float]:
     return {name: times[name] / burnt[name] - 1 for name in burnt}
 
 
+@pytest.mark.measures
 @pytest.mark.usefixtures("warm", "no_collection")
 def test_self_times_add_up_to_the_process(telemetry):
     """Nested, awaited, gathered, generated and threaded calls: each its own, and in sum the process's."""

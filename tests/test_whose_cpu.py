@@ -46,6 +46,7 @@ def trio():
     return pytest.importorskip("trio")
 
 
+@pytest.mark.measures
 def test_interleaved_trio_tasks_have_their_own(trio, capture_telemetry):
     """Coroutines and async generators that run by turns under trio each have the CPU time that they burnt."""
 
@@ -102,6 +103,7 @@ def test_a_scope_in_a_trio_task_has_no_figure(trio, capture_telemetry):
     assert "codoperf.cpu.self_time" not in attributes
 
 
+@pytest.mark.measures
 def test_a_scope_in_a_monitored_trio_task_has_its_own(trio, capture_telemetry):
     """Inside a monitored coroutine a block has the CPU time of that coroutine's steps in it."""
 
@@ -129,6 +131,7 @@ def test_a_scope_in_a_monitored_trio_task_has_its_own(trio, capture_telemetry):
     assert is_own(capture_telemetry.span("around").attributes["codoperf.cpu.time"], whole)
 
 
+@pytest.mark.measures
 def test_trio_threads_have_their_own(trio, capture_telemetry):
     """A function that trio runs in a thread has the CPU time of that thread, and the agent of its task."""
 
@@ -255,6 +258,7 @@ def is_own_or_absent(attributes, account, calls=1):
     return told is None or is_own(told, account, calls)
 
 
+@pytest.mark.measures
 def test_greenlets_by_turns(greenlet, capture_telemetry):
     """Calls in greenlets that switch between each other each have their own CPU time, or none."""
 
@@ -286,6 +290,7 @@ def test_greenlets_by_turns(greenlet, capture_telemetry):
     assert [point for point in points if point.value and "by_turns" in str(point.attributes)] == []
 
 
+@pytest.mark.measures
 def test_a_greenlet_that_waits_for_the_loop(greenlet, capture_telemetry):
     """Synchronous code that is suspended in a greenlet until the loop has an answer: not what others burn."""
 
@@ -320,6 +325,7 @@ def test_a_greenlet_that_waits_for_the_loop(greenlet, capture_telemetry):
         assert span.parent is None
 
 
+@pytest.mark.measures
 def test_gevent(tmp_path):
     """Under gevent's patched standard library every figure is the greenlet's own, or absent."""
     pytest.importorskip("gevent")

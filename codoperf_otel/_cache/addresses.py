@@ -93,6 +93,7 @@ def state(func: Callable[..., Any]) -> Hashable:
         values = [value for layer in layers for value in carried(layer)]
         return owner(func), tuple(map(_state_of, values))
     except (UnkeyableError, RecursionError, ValueError) as error:  # ValueError: a closure not filled yet
+        raise_interrupt(error)
         raise NotPortableError(str(error)) from None
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from codoperf_otel._cache.claims import Claims
 from codoperf_otel._cache.flights import PATIENCE, Flight
 from codoperf_otel._cache.loads import Load
+from codoperf_otel._telemetry.interrupts import raise_interrupt
 
 R = TypeVar("R")
 
@@ -72,7 +73,8 @@ class AsyncLoad(Load):
             return work(*args)
         try:
             working = loop.run_in_executor(None, copy_context().run, work, *args)
-        except RuntimeError:  # the loop's threads have ended
+        except RuntimeError as error:  # the loop's threads have ended
+            raise_interrupt(error)
             return work(*args)
         found: R = await working
         return found
@@ -116,5 +118,5 @@ async def _ended(flight: Flight) -> bool:
 def _wake(loop: Any, future: Any) -> None:
     try:
         loop.call_soon_threadsafe(lambda: future.done() or future.set_result(None))
-    except RuntimeError:  # the loop is closed: nobody waits any more
-        pass
+    except RuntimeError as error:  # the loop is closed: nobody waits any more
+        raise_interrupt(error)

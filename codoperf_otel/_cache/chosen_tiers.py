@@ -14,6 +14,7 @@ from codoperf_otel._cache.disk import Disk, Limits
 from codoperf_otel._environment_variables import is_loopback, positive, setting_error
 from codoperf_otel._once import LateAttribute
 from codoperf_otel._telemetry import names
+from codoperf_otel._telemetry.interrupts import raise_interrupt
 
 if TYPE_CHECKING:
     from codoperf_otel._cache.codec import Serializer
@@ -148,7 +149,8 @@ def _check_url(url: object) -> None:
     try:
         parts = urlsplit(url if isinstance(url, str) else "")
         parts.port  # noqa: B018  it is checked when it is read
-    except ValueError:
+    except ValueError as error:
+        raise_interrupt(error)
         raise setting_error("url", url, allowed) from None
     if parts.scheme not in _SCHEMES or not (parts.hostname or parts.scheme == "unix"):
         raise setting_error("url", url, allowed)
@@ -167,7 +169,8 @@ def default_folder() -> Path:
         base = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
     try:
         return Path(base).expanduser() / "codoperf-otel"
-    except RuntimeError:  # a user without a home
+    except RuntimeError as error:  # a user without a home
+        raise_interrupt(error)
         import tempfile
 
         return Path(tempfile.gettempdir()) / "codoperf-otel"

@@ -45,9 +45,9 @@ class Claim:
     def take(self) -> bool:
         """Whether the caller is to go on: it has the claim, or has waited for long enough."""
         self._is_held = True  # first: an interrupt may come once it is taken
-        self._is_held = self._claims.claim(self._location)
-        if self._has_ended:  # the caller was cancelled while a thread asked for it
-            self.give_back()
+        self._is_held = is_taken = self._claims.claim(self._location)
+        if is_taken and self._has_ended:  # the caller was cancelled while this thread asked for it
+            self._claims.give_back(self._location)
         return self._is_held or monotonic() > self._ends
 
     def pause(self) -> float:
@@ -57,8 +57,8 @@ class Claim:
         return self._pause
 
     def give_back(self) -> None:
-        """Let others have it; at most once."""
+        """Let others have it."""
         self._has_ended = True
         if self._is_held:
-            self._is_held = False
             self._claims.give_back(self._location)
+            self._is_held = False  # last: where an interrupt comes before it, the next try gives it back

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import time
 
+from codoperf_otel._telemetry.interrupts import raise_interrupt
+
 monotonic = time.monotonic
 wall = time.time
 
@@ -14,7 +16,8 @@ def boot() -> str:
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # noqa: PTH123
             return file.read().strip()
-    except OSError:
+    except OSError as error:
+        raise_interrupt(error)
         return _PROCESS
 
 

@@ -63,8 +63,9 @@ class _Json:
     def dumps(self, value: Any) -> bytes | None:
         try:
             return _to_json(value).encode() if _is_plain(value) else None
-        except (ValueError, RuntimeError):  # NaN, lone surrogates, huge integers; cycles, changes meanwhile
-            return None
+        except (ValueError, RuntimeError) as error:
+            raise_interrupt(error)
+            return None  # NaN, lone surrogates, huge integers; cycles, changes meanwhile
 
     def loads(self, data: bytes) -> Any:
         return _from_json(data.decode())[0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,9 +18,12 @@ from codoperf_otel._cache.sqlite import (
     OTHER_SCHEMA,
     PASSING,
     connect,
+    delete,
     error_code,
     is_closed,
     make_schema,
+    read_others,
+    write_others,
 )
 from codoperf_otel._once import LateAttribute, Once
 from codoperf_otel._telemetry.interrupts import raise_interrupt
@@ -42,6 +44,9 @@ KNOWN_SECONDS = 0.05
 
 _inside_sqlite = _forks.ForkSafeLock()
 """One for all: a forked child would wait for a lock of SQLite's own that a thread of its parent has."""
+
+
+_living: weakref.WeakSet[Database] = weakref.WeakSet()
 
 
 def _close(connection: sqlite3.Connection) -> None:
@@ -70,6 +75,7 @@ class Database:
         self._has_ended = False
         self._connection: sqlite3.Connection | None = None
         self._closer: weakref.finalize[..., Any] | None = None
+        _living.add(self)
 
     def forked(self) -> None:
         """Leave the connection to the parent."""
@@ -98,20 +104,38 @@ class Database:
                         self.close()
         return otherwise
 
-    def erase(self, query: str, *values: object) -> None:
-        """Delete what a query says; the whole file, where nothing can be written to it, as on a full disk."""
-        self.run(lambda db: db.execute(query, values), None)
+    def erase(self, scope: str | None) -> None:
+        """Delete the entries of a scope, or all.
+
+        Where nothing can be written, as on a full disk, the file is removed. As many of the other scopes'
+        entries as there is room for are put into a new one.
+        """
+        self.run(lambda db: delete(db, scope), None)
         if self._clock() < self._off_until:
             with _inside_sqlite.lock:
-                self._remove()
+                self._begin_anew(scope)
 
-    def _remove(self) -> None:
-        self.close()
+    def _begin_anew(self, without: str | None) -> None:
+        path = Path(self._path)
+        for each in list(_living):  # a file takes its room until nobody has it open
+            if each._path == self._path:
+                each.close()
         try:
-            remove(Path(self._path))
+            others = () if without is None else self._tried(lambda: read_others(path, without), ())
+            remove(path)
+            if others:
+                self._tried(lambda: write_others(path, others), None)
         except OSError as error:
             raise_interrupt(error)
             log.warning("cache %s cannot be cleared: %s", self._path, error)
+
+    def _tried(self, work: Callable[[], T], otherwise: T) -> T:
+        try:
+            return work()
+        except Exception as error:
+            raise_interrupt(error)
+            log.debug("cache %s loses entries, as nothing can be written: %s", self._path, error)
+            return otherwise
 
     def _connected(self, create: bool) -> sqlite3.Connection | None:
         now = self._clock()
@@ -195,6 +219,8 @@ class Database:
     @LateAttribute
     def _path(self) -> str:
         path = self._folder() / FILE
-        with suppress(OSError):  # the working folder is gone
-            path = path.absolute()
-        return str(path)
+        try:
+            return str(path.absolute())
+        except OSError as error:  # the working folder is gone
+            raise_interrupt(error)
+            return str(path)

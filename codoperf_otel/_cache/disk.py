@@ -16,7 +16,7 @@ from codoperf_otel._cache.database import Database
 from codoperf_otel._cache.items import Items
 from codoperf_otel._cache.locks import Locks
 from codoperf_otel._cache.namespace import Location, Namespace
-from codoperf_otel._cache.sqlite import number, row_of, used_bytes
+from codoperf_otel._cache.sqlite import PUT, number, row_of, used_bytes
 from codoperf_otel._cache.tiers import Item, OnEvict
 from codoperf_otel._telemetry import names
 
@@ -26,7 +26,6 @@ LARGEST = 999_000_000
 """The most bytes of a value. SQLite refuses a row of 1,000,000,000, and the older value would stay."""
 
 _GET = "SELECT record FROM entries WHERE row = ?"
-_PUT = "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)"
 _REMOVE = "DELETE FROM entries WHERE row = ?"
 _REMOVE_SAME = "DELETE FROM entries WHERE row = ? AND CAST(record AS BLOB) IS CAST(? AS BLOB)"
 # the one index begins with the scope, of which there are few: a second one would cost a sixth of each `put`.
@@ -107,7 +106,7 @@ class Disk:
         leaves = min(record.expires + location.namespace.grace, record.created + self._limits.age)
         self._database.run(
             lambda db: db.execute(
-                _PUT, (row_of(address), scope, leaves, size, self._database.signer.pack(address, record))
+                PUT, (row_of(address), scope, leaves, size, self._database.signer.pack(address, record))
             ),
             None,
             create=True,
@@ -139,9 +138,9 @@ class Disk:
 
     def clear(self, namespace: Namespace | None = None) -> None:
         if namespace is None:
-            self._database.erase("DELETE FROM entries")
+            self._database.erase(None)
         elif namespace.origin is not None:
-            self._database.erase("DELETE FROM entries WHERE scope = ?", namespace.origin)
+            self._database.erase(namespace.origin)
 
     def count(self, namespace: Namespace | None = None) -> int:
         return self._number(_COUNT, namespace)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from threading import Lock, RLock, get_ident
 from time import monotonic
 from typing import Any, TypeGuard
@@ -17,7 +18,7 @@ from opentelemetry.context import Context, create_key
 from codoperf_otel._cache.deadlocks import waits_for_caller
 from codoperf_otel._calls.budget_exceeded import BudgetExceeded
 from codoperf_otel._calls.runtime_context import runtime
-from codoperf_otel._telemetry.interrupts import is_of_signal_handler
+from codoperf_otel._telemetry.interrupts import is_of_signal_handler, raise_interrupt
 
 PATIENCE = 60.0
 """Seconds. A computation that takes longer may be waiting for the one that waits for it."""
@@ -84,17 +85,14 @@ class Flight:
     def end(self) -> None:
         """Wake all who wait."""
         self.is_over = True
-        try:
-            while True:
-                self._wakers.pop()()
-        except IndexError:  # whoever came last may wake others, too
-            pass
+        for wake in tuple(self._wakers):
+            wake()
 
     def when_over(self, wake: Callable[[], object]) -> None:
-        """Call `wake` at the end, or now; in whatever thread that is."""
+        """Call `wake` at the end, or now; in whatever thread that is, and again where an interrupt came."""
         self._wakers.append(wake)
         if self.is_over:
-            self.end()
+            wake()
 
     @contextmanager
     def waited_for(self) -> Iterator[bool]:
@@ -119,7 +117,7 @@ class Flight:
     def _wait(self) -> bool:
         lock = Lock()
         lock.acquire()
-        self.when_over(lock.release)
+        self.when_over(partial(_let_go, lock))
         ends, pause = monotonic() + PATIENCE, _FIRST_LOOK
         while not lock.acquire(timeout=pause):
             if monotonic() > ends or waits_for_caller(self.thread):
@@ -139,6 +137,13 @@ class Flight:
             return self._value
         finally:
             del self  # else the error's traceback would hold its own flight
+
+
+def _let_go(lock: Lock) -> None:
+    try:
+        lock.release()
+    except RuntimeError as error:  # it was let go already
+        raise_interrupt(error)
 
 
 def concerns_all(error: BaseException | None) -> TypeGuard[Exception]:

@@ -121,7 +121,8 @@ def _is_shared(site: str, top: str) -> bool:
 def _metadata(site: str) -> tuple[str, ...]:
     try:
         return tuple(sorted(entry for entry in os.listdir(site) if entry.endswith(_METADATA)))
-    except OSError:
+    except OSError as error:
+        raise_interrupt(error)
         return ()
 
 
@@ -138,7 +139,8 @@ def _content(metadata: str, name: str) -> bytes:
     try:
         with open(os.path.join(metadata, name), "rb") as file:
             return file.read()
-    except OSError:
+    except OSError as error:
+        raise_interrupt(error)
         return b""
 
 

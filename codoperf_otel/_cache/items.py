@@ -56,5 +56,6 @@ class Items:
                 return names.EXPIRED
             value = self._codecs.decode(record.codec, record.data)
             return Item(value, left, record.load, record.origin, self._tier)
-        except (InvalidRecordError, ValueError, RecursionError):
+        except (InvalidRecordError, ValueError, RecursionError) as error:
+            raise_interrupt(error)
             return names.INVALID

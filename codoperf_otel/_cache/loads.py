@@ -49,8 +49,8 @@ class Load:
     """
 
     __slots__ = (
-        "_agent", "_around", "_cache", "_claim", "_flight", "_found", "_location", "_origin", "_stands_in",
-        "_started_ns", "is_missing", "value",
+        "_agent", "_around", "_cache", "_claim", "_flight", "_found", "_has_landed", "_location", "_origin",
+        "_stands_in", "_started_ns", "is_missing", "value",
     )  # fmt: skip
 
     value: Any
@@ -63,7 +63,7 @@ class Load:
         self._around: Context | None = None
         self._claim: Claim | None = None
         self._found: Item | None = None
-        self.is_missing = self._stands_in = False
+        self.is_missing = self._stands_in = self._has_landed = False
 
     def __enter__(self) -> Load:
         try:
@@ -120,6 +120,8 @@ class Load:
             if claims is None:
                 return True
             self._claim = Claim(claims, self._location)
+            if self._has_landed:  # the caller was cancelled while this thread looked
+                self._give_back()
         if not self._claim.take():
             return False
         self._found = self._cache.look(self._location)
@@ -242,6 +244,7 @@ class Load:
         flight = self._flight
         if flight is not None:
             self._leave(flight)
+            self._has_landed = True
             try:
                 self._give_back()
             finally:

@@ -130,14 +130,15 @@ class Redis:
         record = self._items.record(encoded, item, item.ttl)
         packed = self._signer.pack(_place(key), record)
         stays = (item.ttl + location.namespace.grace) * 1000
-        claim = self._ended(location)
+        claim = self._claim_of(location)
         self._run(lambda: self._write(key, packed, max(1, int(min(stays, _LONGEST_MS))), claim), None)
+        self._leases.pop(claim, None)
 
-    def _write(self, key: str, packed: bytes, milliseconds: int, claim: str | None) -> None:
+    def _write(self, key: str, packed: bytes, milliseconds: int, claim: str) -> None:
         try:
             with self._client.pipeline(transaction=False) as commands:  # both in one round trip
                 commands.set(key, packed, px=milliseconds)
-                if claim is not None:
+                if self._holds(claim):
                     commands.delete(claim)
                 commands.execute()
         except redis.OutOfMemoryError:  # a full server still answers; what it has here is out of date
@@ -145,10 +146,10 @@ class Redis:
 
     def claim(self, location: Location) -> bool:
         name = self._claim_of(location)
-        ends = self._clock() + claims.PATIENCE
+        self._leases[name] = self._clock() + claims.PATIENCE  # first: an interrupt may come once it is taken
         taken: bool | None = self._run(lambda: self._take(name), None)
-        if taken:
-            self._leases[name] = ends
+        if not taken:
+            self._leases.pop(name, None)
         return taken is not False
 
     def _take(self, name: str) -> bool | None:
@@ -158,14 +159,14 @@ class Redis:
             return None
 
     def give_back(self, location: Location) -> None:
-        claim = self._ended(location)
-        if claim is not None:
+        claim = self._claim_of(location)
+        if self._holds(claim):
             self._run(lambda: self._client.delete(claim), None)
+        self._leases.pop(claim, None)  # last: where an interrupt comes before it, the next try gives it back
 
-    def _ended(self, location: Location) -> str | None:
-        """The name of a claim that is to be given back; None where there is none, or its lease has ended."""
-        name = self._claim_of(location)
-        return name if self._leases.pop(name, 0) > self._clock() else None
+    def _holds(self, claim: str) -> bool:
+        """Whether this process has a claim, whose lease has not ended."""
+        return self._leases.get(claim, 0) > self._clock()
 
     def _claim_of(self, location: Location) -> str:
         return f"{self._server.prefix}-claim:{(location.address or b'').hex()}"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import struct
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
+
+from codoperf_otel._cache.folder import prepare
 
 if TYPE_CHECKING:
     import sqlite3
@@ -29,6 +31,10 @@ ABANDONED: list[Any] = []
 # of its log (``-shm``) always is: the only mode without a shared one is for a single process
 # the log is merged into it each 16 MB: at each 4 MB, a set among many entries would cost half as much again
 _SETTINGS = ("synchronous = NORMAL", "mmap_size = 0", "cache_size = 8192", "wal_autocheckpoint = 4000")
+
+PUT = "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)"
+MOST_IN_MEMORY = 64 << 20
+"""Bytes of values that are held while a file is made anew."""
 
 _ROW = struct.Struct("<q")
 _SCHEMA = (
@@ -107,6 +113,30 @@ def row_of(address: bytes) -> int:
     """The row of an address. A number is found faster than a text. The record holds the whole address."""
     (row,) = _ROW.unpack_from(address)
     return int(row)
+
+
+def delete(connection: sqlite3.Connection, scope: str | None) -> None:
+    """Delete the entries of a scope, or all."""
+    if scope is None:
+        connection.execute("DELETE FROM entries")
+    else:
+        connection.execute("DELETE FROM entries WHERE scope = ?", (scope,))
+
+
+def read_others(path: Path, scope: str) -> tuple[Any, ...]:
+    """The rows of all other scopes, those that expire last first; none where they are too large together."""
+    with closing(connect(path)[0]) as connection:
+        if number(connection, "SELECT SUM(size) FROM entries WHERE scope IS NOT ?", scope) > MOST_IN_MEMORY:
+            return ()
+        of_others = "SELECT * FROM entries WHERE scope IS NOT ? ORDER BY expires DESC"
+        return tuple(connection.execute(of_others, (scope,)))
+
+
+def write_others(path: Path, rows: tuple[Any, ...]) -> None:
+    """Put rows into a new file, one after the other, for as long as there is room."""
+    prepare(path)
+    with closing(connect(path)[0]) as connection:
+        connection.executemany(PUT, rows)
 
 
 def used_bytes(connection: sqlite3.Connection) -> int:

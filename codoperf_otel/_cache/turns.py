@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from threading import RLock
 
 from codoperf_otel._cache.namespace import Location
+from codoperf_otel._telemetry.interrupts import raise_interrupt
 
 GROUPS = 64
 PATIENCE = 10.0
@@ -39,8 +40,8 @@ class Turn:
             self.count += writes
             try:  # no call comes before this one: an interrupt could, too
                 lock.release()
-            except RuntimeError:  # it was not taken
-                pass
+            except RuntimeError as error:  # it was not taken
+                raise_interrupt(error)
 
     def write(self) -> AbstractContextManager[None]:
         """The same, and no value that was read before the end is put in front afterwards."""

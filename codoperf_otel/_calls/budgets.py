@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 from collections.abc import Iterator
 from functools import partial
 from time import perf_counter_ns, thread_time_ns
@@ -19,6 +18,7 @@ from codoperf_otel._calls.meters import opened_peak
 from codoperf_otel._calls.thread_clock import thread
 from codoperf_otel._calls.totals import PEAK, Totals
 from codoperf_otel._environment_variables import setting_error
+from codoperf_otel._readings import other_processes
 from codoperf_otel._telemetry import names
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ class Budget:
         action: ``"raise"`` or ``"record"``.
         warn_at: the share of a limit from which on there is a warning; 1 for none.
         kill_children: end the programs it started where more was used, also while the agent waits for them:
-            SIGTERM, and SIGKILL two seconds later. On Linux only.
+            SIGTERM, and SIGKILL two seconds later. Only on Linux, where `os.pidfd_open` works: a pid may be
+            another process's by then.
 
     Raises:
         ValueError: no limit is given, or a value is none of those allowed.
@@ -85,8 +86,8 @@ class Budget:
             raise ValueError(f"a budget must have a limit: one of {', '.join((*amounts, *numbers))}")
         if action not in ("raise", "record"):
             raise setting_error("action", action, "'raise' or 'record'")
-        if kill_children and not sys.platform.startswith("linux"):
-            raise setting_error("kill_children", kill_children, "False on this platform")
+        if kill_children and not other_processes.can_be_held():
+            raise setting_error("kill_children", kill_children, "False where pidfd_open does not work")
         self.action = action
         self.warn_at = _share("warn_at", warn_at)
         self.kill_children = bool(kill_children)
@@ -190,13 +191,12 @@ class RunBudget(Totals):
 
     def ended(self, call: Call) -> None:
         """Take in what a call has used that has ended."""
-        self.running.discard(call)
-        self.add(CPU_NS, call.self_ns)
         if call is self._call:
-            self._call = None
+            self._call = self._window = None
             self.running.clear()
-            if self._window is not None:
-                self._window.close()
+        elif call in self.running:
+            self.running.discard(call)
+            self.add(CPU_NS, call.self_ns)
 
     def look(self) -> BudgetExceeded | None:
         """Report what is used up, or nearly so, each once; returns the first that is used up."""
@@ -212,7 +212,8 @@ class RunBudget(Totals):
 
     def _used(self, resource: str) -> float:
         if resource == "wall_s":
-            return 0 if self._call is None else (perf_counter_ns() - self._call.started_ns) / 1e9
+            call = self._call
+            return 0 if call is None else (perf_counter_ns() - call.started_ns) / 1e9
         values = self.values()
         if resource == "cpu_s":
             return (values.get(CPU_NS, 0) + values.get(CHILD_PROCESS_NS, 0) + sum(self._running_ns())) / 1e9
@@ -230,12 +231,14 @@ class RunBudget(Totals):
             yield program.cpu_ns()
 
     def _memory(self) -> Iterator[int]:
-        yield 0 if self._window is None else self._window.current() or 0
+        window = self._window
+        yield 0 if window is None else window.current() or 0
         for program in list(self.programs):
             yield program.memory()
 
     def _report(self, event: str, resource: str, limit: float, used: float) -> None:
-        if (event, resource) in self._reported or self._call is None:
+        call = self._call
+        if (event, resource) in self._reported or call is None:
             return
         self._reported.add((event, resource))
         attributes = {
@@ -243,8 +246,8 @@ class RunBudget(Totals):
             names.BUDGET_LIMIT: limit,
             names.BUDGET_USED: used,
         }
-        at_ns = self._call.epoch_ns + perf_counter_ns()
-        late_events.add(self._call, partial(_put_on, event, attributes, at_ns))
+        at_ns = call.epoch_ns + perf_counter_ns()
+        late_events.add(call, partial(_put_on, event, attributes, at_ns))
         _log(event, self.agent, resource, limit, used)
 
 

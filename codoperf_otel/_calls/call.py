@@ -57,6 +57,8 @@ class Call(Lender):
         site: Site,
         site_for_agent: SiteForAgent,
         lineage: Lineage | None,
+        within: ForeignSpan | None,
+        invocation: Invocation | None,
         around: Context,
         started_ns: int,
         epoch_ns: int,
@@ -67,13 +69,15 @@ class Call(Lender):
         self.site = site
         self.site_for_agent = site_for_agent
         self.lineage = lineage
+        self.within = within
+        self.invocation = invocation
         self.around: Context | None = around
         self.started_ns = started_ns
         self.epoch_ns = epoch_ns
         self.task = task
         self.span: Span = INVALID_SPAN
         self.context: Context | None = None
-        self.outer = self.inner = self.shares = self.open_meters = self.within = self.shared_ns = None
+        self.outer = self.inner = self.shares = self.open_meters = self.shared_ns = None
         self.cpu_ns = 0
         self.self_ns = self.entered_ns = self.paused_ns = self.suspended_ns = self.yielded = 0
 

@@ -39,14 +39,15 @@ class FoldedCalls(NamedTuple):
 
 
 class CallLedger(Ledger):
-    """The calls that one monitor records under one name for one cell."""
+    """The calls that one monitor records under one name for one cell; `span_name` is their spans' name."""
 
-    __slots__ = ("_bounds", "_statistics", "histogram")
+    __slots__ = ("_bounds", "_statistics", "histogram", "span_name")
 
     folded: FoldedCalls
 
-    def __init__(self, name: str, statistics: Statistics, histogram: str) -> None:
+    def __init__(self, name: str, statistics: Statistics, histogram: str, span_name: str) -> None:
         self.histogram = histogram
+        self.span_name = span_name
         self._bounds = durations.bounds_of(histogram)
         self._statistics = ref(statistics)
         super().__init__(name, statistics.newest)

@@ -60,6 +60,7 @@ class Cell:
         "attributes",
         "duration_attributes",
         "exemplars_due",
+        "failures",
         "peaks",
         "recorder",
     )
@@ -77,29 +78,36 @@ class Cell:
         self._many = MANY
         self._absorbed: Totals = (0, None)
         self._absorbed_durations: dict[str, Durations] = {}
-        self.active: set[object] = set()
+        self.active: set[Any] = set()
         self._children = Total()
+        self.failures = Total()
         self.peaks = MemoryPeaks()
         self.recorder = DurationRecorder()
         self.exemplars_due = [-EXEMPLAR_GAP_NS] * _OCTAVES
         for ledger in self._ledgers.values():
             ledger.begin_anew()
 
-    def ledger(self, name: str, statistics: Statistics, histogram: str) -> CallLedger:
+    def ledger(self, name: str, statistics: Statistics, histogram: str, span_name: str) -> CallLedger:
         """The ledger of the calls that one monitor records under one name here."""
         key = (statistics.bounded(name), statistics.number)
         known = self._ledgers.get(key)
         if known is None:
             if len(self._ledgers) >= self._many:
                 self._many = 2 * self._absorb_abandoned() + MANY
-            made = CallLedger(key[0], statistics, histogram)
+            made = CallLedger(key[0], statistics, histogram, span_name)
             known = self._ledgers.setdefault(key, made)
             if known is made:
                 statistics.attend(made)
         return known
 
-    def error_attributes(self, error: BaseException) -> Attributes:
-        """The attributes of a failed call's duration."""
+    def ledgers(self) -> list[CallLedger]:
+        """The ledgers here, all of them folded."""
+        self._absorb_abandoned()
+        return list(self._ledgers.values())
+
+    def count_failure(self, error: BaseException) -> Attributes:
+        """Count a failed call; returns the attributes of its duration."""
+        self.failures.append(1)
         error_type = _telemetry.error_type(error)
         found = self._errors.get(error_type)
         if found is None:
@@ -124,17 +132,18 @@ class Cell:
 
     def cpu_seconds(self) -> float | None:
         """Self CPU time of all calls that ended, in seconds; None before the first that has such a figure."""
-        self_ns = self._totals()[1]
+        self_ns = self.totals()[1]
         return None if self_ns is None else self_ns / 1e9
 
     def active_calls(self) -> int | None:
         """Calls running now; None before the first."""
         running = len(self.active)
-        return running if running or self._totals()[0] else None
+        return running if running or self.totals()[0] else None
 
     def memory_peak(self) -> int | None:
         """The highest memory of the windows open now or ended within a minute, in bytes."""
-        return self.peaks.highest()
+        meters = (meter for call in self.active.copy() for meter in call.open_meters or ())
+        return self.peaks.highest(meter.memory_peak() for meter in meters)
 
     def series(self, position: Position) -> Iterator[Series]:
         """What an exporter's position has of the durations here."""
@@ -147,10 +156,11 @@ class Cell:
                 self._absorbed_durations[histogram] = rest(kept, position)
         return iter(found)
 
-    def _totals(self) -> Totals:
-        self._absorb_abandoned()
+    def totals(self) -> Totals:
+        """The calls that ended, and their self CPU time."""
+        ledgers = self.ledgers()
         totals = self._absorbed
-        for ledger in list(self._ledgers.values()):
+        for ledger in ledgers:
             totals = _added(totals, (ledger.folded.calls, ledger.folded.self_ns))
         return totals
 
@@ -257,11 +267,16 @@ def cell(family: Family, name: str, agent: str | None, duration_attributes: Attr
     return _tables[family.name_attribute].cell(name, agent, duration_attributes)
 
 
+def all_cells() -> Iterator[Cell]:
+    """Every cell."""
+    for table in _tables.values():
+        yield from table.all()
+
+
 def calls_in_flight() -> Iterator[Any]:
     """The calls that run now."""
-    for table in _tables.values():
-        for each in table.all():
-            yield from each.active.copy()
+    for each in all_cells():
+        yield from each.active.copy()
 
 
 def child_process_times() -> Iterator[Observation]:
@@ -272,9 +287,8 @@ def child_process_times() -> Iterator[Observation]:
 
 @durations.add_source
 def _series(position: Position) -> Iterable[Series]:
-    for table in _tables.values():
-        for each in table.all():
-            yield from each.series(position)
+    for each in all_cells():
+        yield from each.series(position)
 
 
 @_forks.in_child

@@ -50,7 +50,7 @@ class Charged:
 class ThreadShare(Charged):
     """What another thread runs for a call: its slices, and the clock that `with` scopes in it read."""
 
-    __slots__ = ("lender",)
+    __slots__ = ("is_open", "lender")
 
     is_share = True
 
@@ -61,6 +61,7 @@ class ThreadShare(Charged):
         self.task = task
         self.self_ns = self.entered_ns = 0
         self.cpu_ns = 0
+        self.is_open = False
 
     @property
     def account(self) -> Account | None:  # type: ignore[override]
@@ -69,6 +70,7 @@ class ThreadShare(Charged):
 
     def let_go(self, lender: Charged | None) -> None:
         """Keep nothing but its figures, and for whom it worked: a span that it began may still be asked."""
+        self.is_open = False
         self.lender = lender
         self.outer = self.task = None
 

@@ -13,12 +13,13 @@ from time import perf_counter_ns, thread_time_ns
 from typing import Any
 
 from codoperf_otel._calls.call import Call
+from codoperf_otel._calls.cut_off import drop
 from codoperf_otel._calls.finishers import finisher
 from codoperf_otel._calls.recording import begin
 from codoperf_otel._calls.runtime_context import runtime
-from codoperf_otel._calls.segments import drop, end, enter, leave, restore
+from codoperf_otel._calls.segments import close_unstarted, end, enter, leave
 from codoperf_otel._calls.sites import Site
-from codoperf_otel._calls.thread_clock import thread
+from codoperf_otel._calls.thread_clock import restore, thread
 from codoperf_otel._calls.wrapping import Function, like
 
 
@@ -106,15 +107,16 @@ def drive_coroutine_function(func: Function, site: Site) -> Function:
     threads, otel, anything, stopped = thread, runtime, BaseException, StopIteration
     begin_call, finish_call, end_call, drop_call = begin, finisher(site), end, drop
     enter_call, leave_call, put_back, further_steps = enter, leave, restore, further_steps_of
+    close = close_unstarted
     capture = site.capture
 
     @like(func)
     async def monitored(*args: Any, **kwargs: Any) -> Any:
-        coroutine = func(*args, **kwargs)
         clock = threads.clock
         outer = clock.current
         around = otel.get_current()
         call = None
+        coroutine = func(*args, **kwargs)
         try:
             try:
                 call = begin_call(site, clock, around)
@@ -143,6 +145,7 @@ def drive_coroutine_function(func: Function, site: Site) -> Function:
                 raise
         except anything:
             drop_call(call)
+            close(coroutine)
             raise
 
     return monitored

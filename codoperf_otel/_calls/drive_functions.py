@@ -12,13 +12,14 @@ from time import perf_counter_ns, thread_time_ns
 from typing import Any, cast
 
 from codoperf_otel._calls.call import Call
+from codoperf_otel._calls.cut_off import drop
 from codoperf_otel._calls.drive_coroutines import steps
 from codoperf_otel._calls.finishers import finisher
 from codoperf_otel._calls.recording import begin, finish
 from codoperf_otel._calls.runtime_context import runtime
-from codoperf_otel._calls.segments import drop, end, restore
+from codoperf_otel._calls.segments import end
 from codoperf_otel._calls.sites import Site
-from codoperf_otel._calls.thread_clock import thread
+from codoperf_otel._calls.thread_clock import restore, thread
 from codoperf_otel._calls.wrapping import Function, like
 
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})

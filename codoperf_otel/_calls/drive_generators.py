@@ -11,12 +11,13 @@ from collections.abc import Generator
 from time import perf_counter_ns, thread_time_ns
 from typing import Any, cast
 
+from codoperf_otel._calls.cut_off import drop
 from codoperf_otel._calls.finishers import finisher
 from codoperf_otel._calls.recording import begin
 from codoperf_otel._calls.runtime_context import runtime
-from codoperf_otel._calls.segments import drop, end, restore
+from codoperf_otel._calls.segments import end
 from codoperf_otel._calls.sites import Site
-from codoperf_otel._calls.thread_clock import thread
+from codoperf_otel._calls.thread_clock import restore, thread
 from codoperf_otel._calls.wrapping import Function, like
 
 

@@ -14,9 +14,9 @@ from codoperf_otel._calls.call import Call
 from codoperf_otel._calls.charged import Charged, ThreadShare, is_within, still_charged
 from codoperf_otel._calls.foreign_spans import unwind
 from codoperf_otel._calls.runtime_context import runtime
-from codoperf_otel._calls.shares import Lender, add_to, lender_of, prepare
+from codoperf_otel._calls.shares import Lender, lender_of, prepare
 from codoperf_otel._calls.tasks import running_task
-from codoperf_otel._calls.thread_clock import thread
+from codoperf_otel._calls.thread_clock import ThreadClock, restore, thread
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,24 +33,38 @@ def run_lent(
     around = runtime.get_current()
     share = None
     try:
-        runtime.attach(context)
-        if lender is not None and (outer is None or not is_within(outer, lender)):
-            started = perf_counter_ns()
-            if "greenlet" in _modules:
-                greenlets.follow(started)
-            share = ThreadShare(lender, outer, started, running_task())
-            clock.charge_to(None)
-            share.entered_ns = clock.since_ns
-            clock.current = share
-        return func(*args, **kwargs)
-    finally:
+        try:
+            runtime.attach(context)
+            if lender is not None and (outer is None or not is_within(outer, lender)):
+                started = perf_counter_ns()
+                if "greenlet" in _modules:
+                    greenlets.follow(started)
+                share = ThreadShare(lender, outer, started, running_task())
+                clock.charge_to(None)
+                share.entered_ns = clock.since_ns
+                share.is_open = True
+                clock.current = share
+            return func(*args, **kwargs)
+        finally:
+            if lender is not None and share is not None:
+                _end(share, lender, clock)
+            runtime.attach(around)
+    except BaseException:  # it may be of a signal handler, in the midst of what stands above
         if lender is not None and share is not None:
-            inner = clock.charge_to(still_charged(outer))
-            if inner is not share:
-                unwind(inner, share)
-            _give(share, clock.since_ns - share.entered_ns, lender, clock.current)
-        runtime.attach(around)
-        del lender, context, around  # whoever keeps an exception keeps this frame
+            _end(share, lender, clock)
+        restore(clock, outer, around)
+        raise
+    finally:
+        del lender, context, around, outer, share  # whoever keeps an exception keeps this frame
+
+
+def _end(share: ThreadShare, lender: Lender, clock: ThreadClock) -> None:
+    """End a share, and give it to its lender, once."""
+    if share.is_open:
+        inner = clock.charge_to(still_charged(share.outer))
+        if inner is not share:
+            unwind(inner, share)
+        _give(share, clock.since_ns - share.entered_ns, lender, clock.current)
 
 
 def _give(share: ThreadShare, cpu_ns: int, lender: Lender, outer: Charged | None) -> None:
@@ -59,13 +73,16 @@ def _give(share: ThreadShare, cpu_ns: int, lender: Lender, outer: Charged | None
     That one may have it in its CPU time already.
     """
     taker = lender_of(lender) if lender.is_foreign else lender
+    if taker is not None and greenlets.is_own(share):
+        if taker is not lender and outer is not None and is_within(outer, taker):
+            share.is_open = False
+            outer.self_ns += share.self_ns
+        else:
+            shares = taker.shares or prepare(taker)
+            share.is_open = False  # next to `add`, and so neither lost nor given twice
+            shares.add((share.self_ns, cpu_ns))
+            shares.settle(taker)
     share.let_go(taker)
-    if taker is None or not greenlets.is_own(share):
-        return
-    if taker is not lender and outer is not None and is_within(outer, taker):
-        outer.self_ns += share.self_ns
-    else:
-        add_to(taker, share.self_ns, cpu_ns)
 
 
 def complete(call: Call) -> int | None:

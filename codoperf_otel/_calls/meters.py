@@ -28,6 +28,10 @@ class OpenMeter(Protocol):
         """End the measurement of a call that was left then; returns what was measured, as attributes."""
         ...
 
+    def memory_peak(self) -> int | None:
+        """The highest memory so far, in bytes. Most meters know nothing of it."""
+        return None
+
     def mark(self, span: Span) -> None:  # noqa: ARG002
         """Put events on the call's span, which still records. Most meters have none."""
         return
@@ -87,16 +91,12 @@ class _OpenWindow(OpenMeter):
     def __init__(self, window: Window, peaks: MemoryPeaks | None) -> None:
         self._window = window
         self._peaks = peaks
-        if peaks is not None:
-            peaks.windows.add(window)
 
     def close(self, ended_ns: int) -> Mapping[str, Any]:
         window, peaks = self._window, self._peaks
         start, end, peak, source = window.close()
-        if peaks is not None:
-            peaks.windows.discard(window)
-            if peak is not None:
-                peaks.add(ended_ns, peak)
+        if peaks is not None and peak is not None:
+            peaks.add(ended_ns, peak, peak - start)
         measured: dict[str, Any] = {}
         if window.cpu_seconds is not None:
             measured[names.PROCESS_CPU_TIME_SPENT] = round(window.cpu_seconds * 1e9) / 1e9
@@ -107,6 +107,9 @@ class _OpenWindow(OpenMeter):
             measured[names.PROCESS_MEMORY_PEAK] = peak
             measured[names.PROCESS_MEMORY_PEAK_SOURCE] = source
         return measured
+
+    def memory_peak(self) -> int | None:
+        return self._window.current()
 
 
 class _OpenCpuTime(OpenMeter):

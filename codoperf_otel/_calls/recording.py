@@ -17,6 +17,7 @@ from codoperf_otel._calls.call import Call
 from codoperf_otel._calls.call_ledgers import FinishedCall
 from codoperf_otel._calls.cells import EXEMPLAR_GAP_NS
 from codoperf_otel._calls.context import CALL_KEY, named_in, with_call
+from codoperf_otel._calls.cut_off import drop
 from codoperf_otel._calls.foreign_code import failed
 from codoperf_otel._calls.foreign_spans import settle, span_id_in
 from codoperf_otel._calls.invocations import joined
@@ -65,27 +66,28 @@ def begin(
         settle(clock, span_id_in(around))
     here = site.by_agent.get(lineage) or site.for_agent(lineage)
     call = _new(make)
-    call.fill(site, here, lineage, around, started, epoch, running_task())
-    call.within = within
+    call.fill(site, here, lineage, within, invocation, around, started, epoch, running_task())
     is_bound = site.agent is not None or (invocation is not None and invocation.budgets)
-    call.invocation = joined(invocation, call) if is_bound else invocation
-    binding = in_force.binding
-    shared = None if site.execution is None else share_span(call, parent, around, here.attributes)
-    if shared is not None:
-        call.span = shared
-    elif (
-        not clock.busy
-        and (binding.makes_spans or (binding.follows_provider and trace._TRACER_PROVIDER is not None))
-        and not around.get(_SUPPRESSED)
-        and (not site.is_selective or _has_span(site, started))
-    ):
-        first = here.attributes if not attributes else {**here.attributes, **attributes}
-        call.span = _start_span(site, clock, around, first, epoch + started)
-    # without a span there is nothing to be the parent of; agents and tools must still be found in it
-    if call.span is not INVALID_SPAN or site.execution is not None:
-        call.context = with_call(around, call.span, call)
-    if site.meters and (site.report is not None or call.span.is_recording()):
-        call.open_meters = [meter.open(here.cell) for meter in site.meters]
+    try:
+        call.invocation = joined(invocation, call) if is_bound else invocation
+        shared = None if site.execution is None else share_span(call, parent, around, here.attributes)
+        if shared is not None:
+            call.span = shared
+        elif (
+            not clock.busy
+            and ((held := in_force.binding).makes_spans or (held.follows_provider and trace._TRACER_PROVIDER))
+            and not around.get(_SUPPRESSED)
+            and (not site.is_selective or _has_span(site, started))
+        ):
+            first = here.attributes if not attributes else {**here.attributes, **attributes}
+            call.span = _start_span(site, clock, around, first, epoch + started)
+        if call.span is not INVALID_SPAN or site.execution is not None:  # an agent is found without a span
+            call.context = with_call(around, call.span, call)
+        if site.meters and (site.report is not None or call.span.is_recording()):
+            call.open_meters = [meter.open(here.cell) for meter in site.meters]
+    except BaseException:
+        drop(call)
+        raise
     return call
 
 
@@ -124,10 +126,10 @@ def finish(call: Call, clock: ThreadClock, error: BaseException | None = None) -
     if site.min_span_ns and (wall >= site.min_span_ns or failure is not None):
         _start_late_span(call, clock)
     measured = _close_meters(call) if call.open_meters is not None else None
-    attributes = cell.duration_attributes if failure is None else cell.error_attributes(failure)
     if call.shared_ns is not None:
         _end_shared(call, clock, measured, error, failure)
         return
+    attributes = cell.duration_attributes if failure is None else cell.count_failure(failure)
     instruments = in_force.binding.instruments
     is_seen = call.span is not INVALID_SPAN or instruments.exemplars is ALWAYS
     trace_id, span_id = _exemplar(call, wall, instruments) if is_seen else (None, None)

@@ -18,11 +18,11 @@ from codoperf_otel._calls import greenlets
 from codoperf_otel._calls.call import BlockCall, Call
 from codoperf_otel._calls.charged import Charged, still_charged
 from codoperf_otel._calls.context import call_in
+from codoperf_otel._calls.cut_off import drop
 from codoperf_otel._calls.finishers import finisher
 from codoperf_otel._calls.foreign_spans import uncover
 from codoperf_otel._calls.recording import begin
 from codoperf_otel._calls.runtime_context import runtime
-from codoperf_otel._calls.segments import drop
 from codoperf_otel._calls.sites import Site
 from codoperf_otel._calls.tasks import running_task
 from codoperf_otel._calls.thread_clock import ThreadClock, thread
@@ -100,7 +100,7 @@ def _block(site: Site, attributes: Mapping[str, Any] | None) -> Block:
     clock = thread.clock
     outer = clock.current
     around = runtime.get_current()
-    call = None
+    call = left = None
     try:
         try:
             call = cast("BlockCall", begin(site, clock, around, attributes, BlockCall))
@@ -112,21 +112,29 @@ def _block(site: Site, attributes: Mapping[str, Any] | None) -> Block:
             error = yield call
             _close_clock(call, thread.clock)
             _leave_context(call)
+            left = runtime.get_current()
             call.paused_ns = perf_counter_ns()
             finisher(call.site)(call, thread.clock, error)
         except BaseException:
-            _abandon(call, clock, outer, around)
+            _abandon(call, clock, outer, around, left)
             raise
     except BaseException:
-        _abandon(call, clock, outer, around)
+        _abandon(call, clock, outer, around, left)
         raise
 
 
-def _abandon(call: BlockCall | None, clock: ThreadClock, outer: Charged | None, around: Context) -> None:
-    """Put back what was current before a block that an exception of a signal handler has left halfway."""
+def _abandon(
+    call: BlockCall | None, clock: ThreadClock, outer: Charged | None, around: Context, left: Context | None
+) -> None:
+    """Put back what was current before a block that an exception of a signal handler has left halfway.
+
+    `left` is what was current when it had left the Context: a processor of spans may have set something else.
+    """
     drop(call)
     if clock is not thread.clock:  # another thread collects garbage
         return
+    if left is not None:
+        runtime.attach(left)
     if call is not None:  # a block around it may have ended meanwhile
         outer, around = call.outer, around if call.around is None else call.around
     if call is None or clock.current is call:

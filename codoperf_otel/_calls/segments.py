@@ -13,11 +13,11 @@ whoever runs a segment
 from __future__ import annotations
 
 from time import perf_counter_ns
+from typing import Any
 
 from opentelemetry.context import Context
 
 from codoperf_otel._calls.call import Call
-from codoperf_otel._calls.charged import Charged, still_charged
 from codoperf_otel._calls.recording import finish
 from codoperf_otel._calls.runtime_context import runtime
 from codoperf_otel._calls.thread_clock import ThreadClock
@@ -46,12 +46,10 @@ def leave(call: Call, clock: ThreadClock, around: Context) -> None:
     call.paused_ns = perf_counter_ns()
 
 
-def restore(clock: ThreadClock, outer: Charged | None, around: Context) -> None:
-    """Put back what was current before a segment, wherever an exception has left it."""
-    outer = still_charged(outer)
-    if clock.current is not outer:
-        clock.charge_to(outer)
-    runtime.attach(around)
+def close_unstarted(coroutine: Any) -> None:
+    """Close a coroutine if it was never started, as where a budget is used up: Python warns of others."""
+    if not getattr(coroutine, "cr_suspended", True):
+        coroutine.close()
 
 
 def end(call: Call | None, clock: ThreadClock, error: BaseException) -> None:
@@ -60,9 +58,3 @@ def end(call: Call | None, clock: ThreadClock, error: BaseException) -> None:
         if not call.paused_ns:
             call.paused_ns = perf_counter_ns()
         finish(call, clock, error)
-
-
-def drop(call: Call | None) -> None:
-    """Count a call, if it has begun, as running no more."""
-    if call is not None:
-        call.site_for_agent.cell.active.discard(call)

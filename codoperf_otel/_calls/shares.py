@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import RLock
 
 from codoperf_otel import _forks
@@ -13,17 +14,23 @@ _lock = RLock()
 
 
 class Shares:
-    """What has been run for one call or span. It takes no lock, which a forked child could find taken."""
+    """What has been run for one call or span. It takes no lock, which a forked child could find taken.
 
-    __slots__ = ("_is_closed", "_parts")
+    `add` keeps the self and the CPU time of what has ended. It is not Python code, in which an exception of
+    a signal handler could leave it half done. `settle` follows it.
+    """
+
+    __slots__ = ("_is_closed", "_parts", "add")
+
+    add: Callable[[tuple[int, int]], None]
 
     def __init__(self) -> None:
         self._is_closed = False
         self._parts: list[tuple[int, int]] = []
+        self.add = self._parts.append
 
-    def add(self, lender: Lender, self_ns: int, cpu_ns: int) -> None:
-        """Keep what has ended for its lender, or give it late where the lender has ended."""
-        self._parts.append((self_ns, cpu_ns))
+    def settle(self, lender: Lender) -> None:
+        """Keep few parts, and none where the lender has ended: it gets them late."""
         if len(self._parts) > _MOST_PARTS:
             self._parts.append(self.take())
         if self._is_closed:
@@ -52,8 +59,9 @@ class NoShares(Shares):
 
     __slots__ = ()
 
-    def add(self, lender: Lender, self_ns: int, cpu_ns: int) -> None:
+    def settle(self, lender: Lender) -> None:  # noqa: ARG002
         """Drop it."""
+        self.take()
 
 
 class Lender(Charged):
@@ -91,7 +99,7 @@ def lender_of(charged: Charged | None) -> Lender | None:
     return None
 
 
-def prepare(lender: Lender, is_ending: bool = False) -> None:
+def prepare(lender: Lender, is_ending: bool = False) -> Shares:
     """Let a call or span have what is run for it. One that has ended has it in its metrics only.
 
     One that is ending still takes what the spans that were left open in it hand on.
@@ -101,22 +109,16 @@ def prepare(lender: Lender, is_ending: bool = False) -> None:
             lender.shares = Shares()
             if not (is_ending or lender.is_running):
                 lender.shares.close()
+        return lender.shares
 
 
 def lend(charged: Charged | None, self_ns: int, cpu_ns: int) -> None:
     """Add what has been run for this one to the call or span that it belongs to by now, if to any."""
     lender = lender_of(charged)
     if lender is not None:
-        add_to(lender, self_ns, cpu_ns)
-
-
-def add_to(lender: Lender, self_ns: int, cpu_ns: int) -> None:
-    """Add what has been run for this call or span."""
-    if lender.shares is None:
-        prepare(lender)
-    shares = lender.shares
-    if shares is not None:
-        shares.add(lender, self_ns, cpu_ns)
+        shares = lender.shares or prepare(lender)
+        shares.add((self_ns, cpu_ns))
+        shares.settle(lender)
 
 
 @_forks.in_child

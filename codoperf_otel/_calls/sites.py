@@ -194,7 +194,7 @@ class Site:
             measured = with_agent(measured, agent)
         attributes = _telemetry.cleaned(with_agent(self.attributes, agent))
         counted = cell(self.family, self.cell_name, agent, measured)
-        ledger = counted.ledger(self.name, self.monitor.statistics, self.histogram)
+        ledger = counted.ledger(self.name, self.monitor.statistics, self.histogram, self.span_name)
         made = SiteForAgent(lineage, counted, ledger, attributes)
         if len(self.by_agent) < MAX_AGENTS:
             self.by_agent[lineage] = made

@@ -10,8 +10,11 @@ import sys
 import threading
 from time import thread_time_ns
 
+from opentelemetry.context import Context
+
 from codoperf_otel import _forks
-from codoperf_otel._calls.charged import Charged
+from codoperf_otel._calls.charged import Charged, still_charged
+from codoperf_otel._calls.runtime_context import runtime
 
 
 class ThreadClock:
@@ -46,6 +49,14 @@ class ThreadClock:
         if driver is None:
             return self.since_ns
         return (driver.cpu_ns or 0) + self.since_ns - driver.entered_ns
+
+
+def restore(clock: ThreadClock, outer: Charged | None, around: Context) -> None:
+    """Put back who was charged and what was current, wherever an exception has left them."""
+    outer = still_charged(outer)
+    if clock.current is not outer:
+        clock.charge_to(outer)
+    runtime.attach(around)
 
 
 def _thread_local() -> type[threading.local]:

@@ -83,6 +83,7 @@ class Tracking:
     def drop(self) -> None:
         """End it where nobody asks for the result: its tracker is gone, or a signal handler has raised."""
         sampler.shared.unsubscribe(self)
+        self._window = self._allocations = None
         self._scope.abandon()
 
     def _result(

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 
 from codoperf_otel import _forks
+from codoperf_otel._calls.foreign_code import failed
 from codoperf_otel._children import table
 from codoperf_otel._children.table import Child
 from codoperf_otel._readings import other_processes, sampler
@@ -56,7 +57,10 @@ def _descriptors(pid: int) -> Iterator[int]:
     for each in other_processes.tree(pid):
         try:
             descriptor = os.pidfd_open(each)
-        except OSError:  # it has ended
+        except ProcessLookupError:  # it has ended
+            continue
+        except OSError as error:
+            failed("a program whose agent has exceeded its budget is not ended", error)
             continue
         if other_processes.parent_of(each) in below:
             below.add(each)
@@ -69,8 +73,10 @@ def _send(child: Child, number: signal.Signals) -> None:
     for descriptor in _asked[child][1]:
         try:
             signal.pidfd_send_signal(descriptor, number)
-        except OSError:  # it has ended, or belongs to another user by now
+        except ProcessLookupError:  # it has ended
             continue
+        except OSError as error:
+            failed("a program whose agent has exceeded its budget is not ended", error)
 
 
 def _let_go(child: Child) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -18,9 +18,11 @@ ENABLED = "CODOPERF_OTEL_ENABLED"
 EXCLUDE = "CODOPERF_OTEL_EXCLUDE"
 LEAN_METRICS = "CODOPERF_OTEL_LEAN_METRICS"
 LEAN_SPANS = "CODOPERF_OTEL_LEAN_SPANS"
+LIVE_DIR = "CODOPERF_OTEL_LIVE_DIR"
 MAX_SPANS_PER_SECOND = "CODOPERF_OTEL_MAX_SPANS_PER_SECOND"
 MIN_SPAN_DURATION = "CODOPERF_OTEL_MIN_SPAN_DURATION"
 MONITOR = "CODOPERF_OTEL_MONITOR"
+REDACT = "CODOPERF_OTEL_REDACT"
 SPOOL_AGE = "CODOPERF_OTEL_SPOOL_AGE"
 SPOOL_DIR = "CODOPERF_OTEL_SPOOL_DIR"
 SPOOL_SIZE = "CODOPERF_OTEL_SPOOL_SIZE"
@@ -28,6 +30,8 @@ SPOOL_SIZE = "CODOPERF_OTEL_SPOOL_SIZE"
 _FLAGS = {"true": True, "false": False}
 _PATTERN = re.compile(r"[\w.*?!\[\]-]+")
 _PATTERNS = "a dotted name such as 'package.*', with wildcards *, ? and [...], or several with commas between"
+NAMES = "names of attributes such as 'enduser.id' or '*password*', with wildcards *, ? and [...]"
+_NAME = re.compile(r"[\w*?\[][\w.*?!\[\]/:@-]*")  # no regular expression, which would hide nothing
 _QUERY = r"(?s)(?<=//)(.*?)\?.*"
 _CREDENTIALS = r"(?s)(?<=//).*@|^[^:/@]+:(?!//).*@"
 
@@ -111,11 +115,25 @@ def patterns(name: str, value: object) -> tuple[str, ...]:
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
         raise setting_error(name, value, "a text or a list of texts")
-    found = [pattern.strip() for text in texts for pattern in text.split(",")]
-    for pattern in found:
-        if pattern and not _PATTERN.fullmatch(pattern):
-            raise setting_error(name, pattern, _PATTERNS)
-    return tuple(pattern for pattern in found if pattern)
+    return tuple(part for text in texts for part in _listed(name, text, _PATTERN, _PATTERNS))
+
+
+def attribute_names(name: str, value: object) -> tuple[str, ...]:
+    """A setting as patterns of the names of attributes: a text with commas between them.
+
+    Raises:
+        ValueError: it is no text, or one of them is no pattern.
+    """
+    if not isinstance(value, str):
+        raise setting_error(name, value, NAMES)
+    return tuple(_listed(name, value, _NAME, f"{NAMES}, or several with commas between"))
+
+
+def _listed(name: str, text: str, pattern: re.Pattern[str], allowed: str) -> Iterator[str]:
+    for part in filter(None, map(str.strip, text.split(","))):
+        if not pattern.fullmatch(part):
+            raise setting_error(name, part, allowed)
+        yield part
 
 
 def positive(name: str, value: object) -> float:
@@ -185,9 +203,11 @@ _PARSERS: dict[str, Callable[[str, object], object]] = {
     EXCLUDE: patterns,
     LEAN_METRICS: true_or_false,
     LEAN_SPANS: true_or_false,
+    LIVE_DIR: folder,
     MAX_SPANS_PER_SECOND: positive,
     MIN_SPAN_DURATION: positive,
     MONITOR: patterns,
+    REDACT: attribute_names,
     SPOOL_AGE: positive,
     SPOOL_DIR: folder,
     SPOOL_SIZE: positive,

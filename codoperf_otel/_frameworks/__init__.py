@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from threading import RLock
 from types import ModuleType
 from typing import Protocol, cast
 
@@ -14,6 +13,7 @@ from codoperf_otel import _environment_variables as variables
 from codoperf_otel import _forks
 from codoperf_otel._calls.foreign_code import failed
 from codoperf_otel._patching.import_hook import Hook
+from codoperf_otel._patching.one_at_a_time import OneAtATime
 from codoperf_otel._patching.replacing import Replacement, is_module, namespace, replace_imported, restore
 
 
@@ -61,9 +61,6 @@ ADAPTERS = {
 }
 """The adapter that waits for a framework's module."""
 
-_lock = RLock()
-_running: Adaptation | None = None
-
 
 class Adaptation:
     """The frameworks that are loaded, and those to come, as they are recorded."""
@@ -92,13 +89,13 @@ class Adaptation:
         try:
             with _forks.importing.lock:
                 adapter = cast("Adapter", import_module(f"{__name__}.{ADAPTERS[name]}"))
-            with _lock:
+            with _adaptations.lock:
                 for replacement in adapter.replacements(name, module):
                     self._replaced.append(replacement)
                     done.append(replacement)
                     replacement.put(replacement.replacement)
                 replace_imported(done)
-                if self is not _running:  # it has ended while the module ran
+                if self is not _adaptations.running:  # it has ended while the module ran
                     restore(done)
         except Exception as error:
             restore(done)
@@ -110,30 +107,19 @@ class Adaptation:
         restore(self._replaced)
 
 
+_adaptations: OneAtATime[Adaptation] = OneAtATime()
+
+
 def start() -> None:
     """Record the agents and tools of every framework that is loaded, and of those loaded later.
 
     Raises:
         ValueError: ``CODOPERF_OTEL_ENABLED`` is wrong.
     """
-    global _running
-    enabled = variables.flag(variables.ENABLED, default=True)
-    with _lock:
-        if _running is None and enabled:
-            _running = Adaptation()
-            _running.begin()
+    if variables.flag(variables.ENABLED, default=True):
+        _adaptations.start(Adaptation)
 
 
 def stop() -> None:
     """Put every original back."""
-    global _running
-    with _lock:
-        if _running is not None:
-            ended, _running = _running, None
-            ended.end()
-
-
-@_forks.in_child
-def _forked() -> None:
-    global _lock
-    _lock = RLock()
+    _adaptations.stop()

@@ -7,6 +7,8 @@ what is not imported then is what nobody else needs.
 from __future__ import annotations
 
 import difflib
+import io
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ from pathlib import Path
 from codoperf_otel._imports.costs import Import
 from codoperf_otel._imports.moving import Moved, move, text_of
 from codoperf_otel._imports.sources import Source, sources
-from codoperf_otel._imports.uses import Name, Statement, lines_of
+from codoperf_otel._imports.uses import Name, Statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +61,21 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Unknown:
+    """An import statement of which nobody can tell whether it could wait."""
+
+    statement: Candidate
+    took_ns: int
+    """More than this is not to be saved."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Advice:
     """The statements that could wait: what to try in a second run, and after `judge`, what came of it."""
 
     candidates: list[Candidate]
-    unknown: list[tuple[Candidate, int]]
-    """What nothing in its module uses and may be there for its side effects, with the nanoseconds it took."""
+    unknown: list[Unknown]
 
     @property
     def changes(self) -> list[Candidate]:
@@ -94,15 +105,27 @@ def plan(roots: Sequence[Import], package: str | None, threshold: float) -> Advi
         for statement in source.statements:
             if expensive.isdisjoint(source.modules(statement.node)):
                 continue
-            could_wait = [name for name in statement.names if not source.is_needed_at_once(name, own)]
-            used = [name for name in could_wait if name.functions]
-            if used:
+            names = [name for name in statement.names if not source.is_needed_at_once(statement, name, own)]
+            used = [name for name in names if name.functions]
+            if used and statement.block is None:
                 found.candidates.append(Candidate(source, statement, used))
-            elif len(could_wait) == len(statement.names):
-                unknown = Candidate(source, statement, could_wait)
-                took = sum(one.duration_ns for one in every if unknown.has_asked_for(one))
-                found.unknown.extend([(unknown, took)] * bool(took))
+            elif len(names) == len(statement.names):
+                found.unknown.extend(_unknown(Candidate(source, statement, names), roots, threshold))
+    found.unknown.sort(key=lambda one: -one.took_ns)
     return found
+
+
+def _unknown(candidate: Candidate, roots: Iterable[Import], threshold: float) -> Iterator[Unknown]:
+    """It, if it took as long as the threshold: a module may have been imported by others before."""
+    block, took_ns = candidate.statement.block, _took_ns(candidate, roots)
+    if took_ns >= threshold * 1e9:
+        yield Unknown(candidate, took_ns, f"in {block}" if block else "not used here")
+
+
+def _took_ns(candidate: Candidate, imports: Iterable[Import]) -> int:
+    return sum(
+        one.duration_ns if candidate.has_asked_for(one) else _took_ns(candidate, one.inner) for one in imports
+    )
 
 
 def moves(candidates: Iterable[Candidate]) -> dict[str, Moved]:
@@ -173,19 +196,26 @@ class _Judgement:
             self.charge(inner, saves, puts_off)
 
 
-def patch(candidates: Iterable[Candidate]) -> str:
-    """The changes as a unified diff, for ``patch -p1`` or ``git apply`` in the current folder."""
+def patch(candidates: Iterable[Candidate]) -> bytes:
+    """The changes as a unified diff, for ``patch -p1`` or ``git apply`` in the folder that `top` returns."""
     chosen = list(candidates)
-    texts = {one.source.file: one.source.text for one in chosen}
-    return "".join(
-        line for file, moved in moves(chosen).items() for line in _diff(file, texts[file], moved.source)
+    found = {one.source.file: one.source for one in chosen}
+    below = top(chosen)
+    return b"".join(
+        line for file, moved in moves(chosen).items() for line in _diff(found[file], moved.source, below)
     )
 
 
-def _diff(file: str, before: str, after: str) -> Iterator[str]:
-    path = Path(file).absolute()
-    inside = path.is_relative_to(Path.cwd())
-    name = f"/{path.relative_to(Path.cwd()).as_posix()}" if inside else file
-    old, new = (f"a{name}", f"b{name}") if inside else (name, name)
-    for line in difflib.unified_diff(lines_of(before), lines_of(after), old, new):
-        yield line if line.endswith(("\n", "\r")) else f"{line}\n\\ No newline at end of file\n"
+def top(candidates: Iterable[Candidate]) -> Path:
+    """The current folder, if the files of all statements are below it; else the root."""
+    here = Path.cwd()
+    is_below = all(one.source.path.is_relative_to(here) for one in candidates)
+    return here if is_below else Path(here.anchor)
+
+
+def _diff(source: Source, after: str, below: Path) -> Iterator[bytes]:
+    name = source.path.relative_to(below).as_posix()
+    old, new = (io.BytesIO(text.encode(source.encoding)).readlines() for text in (source.text, after))
+    from_file, to_file = (os.fsencode(f"{side}/{name}") for side in "ab")
+    for line in difflib.diff_bytes(difflib.unified_diff, old, new, from_file, to_file):
+        yield line if line.endswith(b"\n") else line + b"\n\\ No newline at end of file\n"

@@ -36,6 +36,9 @@ _OTHERS_CPU_NS = 1_000_000
 """Where other threads used more CPU time than this meanwhile, the memory may be what they took."""
 
 
+_dict_of = vars(ModuleType)["__dict__"].__get__
+
+
 def import_module(module: str) -> ModuleType:
     """Import a module as a statement does."""
     # not `importlib.import_module`: where two threads import in a circle it raises what a statement settles
@@ -43,20 +46,33 @@ def import_module(module: str) -> ModuleType:
     return sys.modules[module]
 
 
+def is_half_made(module: object) -> bool:
+    """Whether a module's code still runs, as in a circle of imports: it may yet fail."""
+    # what else stands in a module's place may answer anything
+    spec = _dict_of(module).get("__spec__") if issubclass(type(module), ModuleType) else None
+    return getattr(spec, "_initializing", False) is True
+
+
 def measured_import(module: str, install_hint: str | None = None) -> ModuleType:
     """Import a module, and report what that cost. One that was imported before costs nothing."""
-    if sys.modules.get(module) is not None:
-        return import_module(module)
-    load = _Load(module)
     try:
-        loaded = import_module(module)
-    except BaseException as error:
-        load.report(error)
-        if install_hint is not None and isinstance(error, ModuleNotFoundError):
+        return import_module(module) if sys.modules.get(module) is not None else _measured(module)
+    except ModuleNotFoundError as error:
+        if install_hint is not None:
             _advise(error, module, install_hint)
         raise
-    load.report(None)
-    return loaded
+
+
+def _measured(module: str) -> ModuleType:
+    load = _Load(module)
+    try:
+        # not so if another thread loads it or has just done so, or this one in a circle
+        is_first = _loading.setdefault(module, load) is load and sys.modules.get(module) is None
+        return load.run() if is_first else import_module(module)
+    finally:  # without a call, so that no signal handler comes in between
+        _here.load = load.outer
+        if module in _loading and _loading[module] is load:
+            del _loading[module]
 
 
 def _advise(error: ModuleNotFoundError, module: str, install_hint: str) -> None:
@@ -89,14 +105,16 @@ class _Thread(threading.local):
 
 
 _here = _Thread()
+_loading: dict[str, _Load] = {}
+"""The loads that run, by module."""
 
 
 class _Load:
-    """The import of a module, measured from here to `report`."""
+    """The import of a module, measured from here on."""
 
     def __init__(self, module: str) -> None:
+        self.outer = _here.load
         self._module = module
-        self._outer = _here.load
         self._inner: list[_Figures] = []
         self._waiting: list[_Span] = []
         self._resident = memory.rss()
@@ -104,12 +122,22 @@ class _Load:
         self._others_cpu_ns = _others_cpu_ns()
         self._started_unix_ns = time.time_ns()
         self._started_ns = time.perf_counter_ns()
-        _here.load = self
 
-    def report(self, error: BaseException | None) -> None:
-        """Report it to the current span and the metrics. Never raises."""
+    def run(self) -> ModuleType:
+        """Import the module, and report it to the current span and the metrics."""
+        _here.load = self
+        try:
+            loaded = import_module(self._module)
+        except BaseException as error:
+            self._end(error)
+            raise
+        self._end(None)
+        return loaded
+
+    def _end(self, error: BaseException | None) -> None:
+        """Report it. Never raises."""
         duration_ns = time.perf_counter_ns() - self._started_ns
-        _here.load = self._outer
+        _here.load = self.outer
         try:
             self._report(duration_ns, error)
         except Exception as failure:
@@ -119,8 +147,8 @@ class _Load:
 
     def _report(self, duration_ns: int, error: BaseException | None) -> None:
         whole = self._figures(duration_ns)
-        if self._outer is not None:
-            self._outer._inner.append(whole)
+        if self.outer is not None:
+            self.outer._inner.append(whole)
         own = whole
         for inner in self._inner:
             own = own.without(inner)
@@ -154,10 +182,10 @@ class _Load:
         """A span of its own; below that of the load around it, it waits until that one has ended."""
         end = self._started_unix_ns + duration_ns
         span = _Span(self._module, attributes, error, self._started_unix_ns, end, self._waiting)
-        if self._outer is None:
+        if self.outer is None:
             span.send(None)
         else:
-            self._outer._waiting.append(span)
+            self.outer._waiting.append(span)
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
 
-from codoperf_otel._imports.lazy_loads import measured_import
+from codoperf_otel._imports.lazy_loads import is_half_made, measured_import
 
 
 def lazy_imports(namespace: dict[str, Any], package: str, names: Iterable[str]) -> None:
@@ -22,7 +22,7 @@ def lazy_imports(namespace: dict[str, Any], package: str, names: Iterable[str]) 
         names: ``"submodule"``, or ``"submodule:name"`` for a function, class or value in it.
 
     Raises:
-        ValueError: if one of the names is written differently.
+        ValueError: if one of the names is written differently, or *names* is one text.
 
     In the ``__init__`` of a package::
 
@@ -35,6 +35,8 @@ def lazy_imports(namespace: dict[str, Any], package: str, names: Iterable[str]) 
     >>> namespace["__getattr__"]("decoder")  # doctest: +ELLIPSIS
     <module 'json.decoder' from ...>
     """
+    if isinstance(names, str):  # whose letters would be names
+        raise ValueError(f"lazy_imports takes a list of names, not {names!r}")
     origins = dict(_origin(name) for name in names)
     namespace["__getattr__"] = _getattr(namespace, package, origins)
     namespace["__dir__"] = lambda: sorted({*namespace, *origins})
@@ -60,8 +62,10 @@ def _getattr(
         if name in origins:
             submodule, attribute = origins[name]
             module = measured_import(f"{package}.{submodule}")
-            namespace[name] = getattr(module, attribute) if attribute else module
-            return namespace[name]
+            value = getattr(module, attribute) if attribute else module
+            if not is_half_made(module):
+                namespace[name] = value
+            return value
         if before is not None:
             return before(name)
         raise AttributeError(f"module {package!r} has no attribute {name!r}", name=name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import sysconfig
 import tokenize
 import warnings
@@ -26,9 +27,15 @@ class Source:
     """None for the program itself, which is no import."""
     package: str | None
     text: str
+    encoding: str
     statements: list[Statement]
     takes: set[tuple[str, str]] = field(default_factory=set)
     """The last part of another module's name, and a name in it."""
+
+    @property
+    def path(self) -> Path:
+        """The file's path from the root."""
+        return Path(os.path.normpath(Path(self.file).absolute()))
 
     def modules(self, node: ImportNode) -> list[str]:
         """All that a statement imports, if it is there."""
@@ -40,12 +47,23 @@ class Source:
             module = ".".join(filter(None, [*around[: len(around) - node.level + 1], module]))
         return [module, *(f"{module}.{alias.name}" for alias in node.names)]
 
-    def is_needed_at_once(self, name: Name, others: Iterable[Source]) -> bool:
+    def is_needed_at_once(self, statement: Statement, name: Name, others: Iterable[Source]) -> bool:
         """Whether the module itself, or another one, uses a name, or may do so."""
         path = Path(self.file)
-        last = path.parent.name if path.stem == "__init__" else path.stem
+        is_package = path.stem == "__init__"
+        last = path.parent.name if is_package else path.stem
         taken = {(module, attribute) for module in (last, "") for attribute in (name.bound, "*")}
-        return name.is_needed_at_once or any(taken & other.takes for other in others if other is not self)
+        return (
+            name.is_needed_at_once
+            or (is_package and self._offers(statement, name))
+            or any(taken & other.takes for other in others if other is not self)
+        )
+
+    def _offers(self, statement: Statement, name: Name) -> bool:
+        """Whether a package brings one of its own names, for others to use."""
+        top = (self.module or "").partition(".")[0]
+        is_its_own = self.modules(statement.node)[0].partition(".")[0] == top
+        return is_its_own and not name.bound.startswith("_")
 
 
 def sources(roots: Iterable[Import], package: str | None) -> list[Source]:
@@ -78,7 +96,7 @@ def _read(file: str, names: dict[str, str]) -> Iterator[Source]:
             found, takes = statements(text), set(_takes(ast.parse(text)))
     except (OSError, SyntaxError, ValueError, RecursionError):
         return
-    yield Source(file, names.get(file), package, text, found, takes)
+    yield Source(file, names.get(file), package, text, encoding, found, takes)
 
 
 def _takes(tree: ast.Module) -> Iterator[tuple[str, str]]:

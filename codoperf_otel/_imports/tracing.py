@@ -141,15 +141,21 @@ def _error_type(error: BaseException) -> str:
 
 
 def _asked(frame: FrameType | None) -> tuple[str | None, int | None]:
-    """The file and the line of the statement that imports."""
+    """The file and the line of the statement that imports; no line where compiled code does."""
     while frame is not None and _is_of_import_system(frame):
+        if frame.f_code.co_name == "_load_unlocked":  # the module that is loaded has no frame
+            return frame.f_locals["spec"].origin, None
         frame = frame.f_back
     return (None, None) if frame is None else (frame.f_code.co_filename, frame.f_lineno)
 
 
 def _is_of_import_system(frame: FrameType) -> bool:
-    file = frame.f_code.co_filename
-    return file.startswith("<frozen importlib") or frame.f_globals.get("__name__") == "importlib"
+    """Whether it is a function of it; its own modules import as others do."""
+    code = frame.f_code
+    is_its_own = (
+        code.co_filename.startswith("<frozen importlib") or frame.f_globals.get("__name__") == "importlib"
+    )
+    return is_its_own and code.co_name != "<module>"
 
 
 def complete(records: list[Record]) -> None:
@@ -179,12 +185,31 @@ def _put_first(folder: str) -> None:
         sys.path.insert(0, folder)
 
 
+def _is_folder_or_archive(path: str) -> bool:
+    """Whether it has a `__main__` that can be imported."""
+    for hook in sys.path_hooks:
+        try:
+            hook(path)
+        except ImportError:
+            continue
+        return True
+    return False
+
+
 def _run_script(path: str, changed: dict[str, CodeType]) -> None:
     _put_first(os.path.dirname(os.path.realpath(path)))  # noqa: PTH120  # pathlib is not loaded
     with open(path, "rb") as file:  # noqa: PTH123
         code = changed.get(path) or compile(file.read(), path, "exec", dont_inherit=True)
     vars(sys.modules["__main__"]).update(__file__=path)
     exec(code, vars(sys.modules["__main__"]))  # noqa: S102  # that is what this is for
+
+
+def _at_exit(act: Callable[[], object]) -> None:
+    """Do it when threads and the program's own handlers have ended. The program imports `atexit` itself."""
+    spec = _importing.BuiltinImporter.find_spec("atexit")
+    atexit = _importing.module_from_spec(spec)
+    spec.loader.exec_module(atexit)
+    atexit.register(act)
 
 
 def main() -> None:
@@ -203,22 +228,28 @@ def main() -> None:
     sys.modules["__main__"] = main_module
     ended: list[list[Record]] = []
     process, tracer = os.getpid(), Tracer(ended.append, _rss_reader())
-    if is_module:
-        _put_first(os.getcwd())  # noqa: PTH109
-        import runpy  # as the interpreter does, too
-    tracer.start()
-    try:
-        if is_module:
-            runpy._run_module_as_main(sys.argv[0])  # type: ignore[attr-defined]
-        else:
-            _run_script(sys.argv[0], changed)
-    finally:
+
+    def write() -> None:
         tracer.stop()
         if os.getpid() == process:
             for records in ended:
                 complete(records)
             with open(target, "wb") as record:  # noqa: PTH123
                 marshal.dump(ended, record)
+
+    _at_exit(write)
+    is_packed = not is_module and _is_folder_or_archive(sys.argv[0])
+    if is_module:
+        _put_first(os.getcwd())  # noqa: PTH109
+    if is_packed:
+        sys.path.insert(0, os.path.abspath(sys.argv[0]))  # noqa: PTH100
+    if is_module or is_packed:
+        import runpy  # as the interpreter does, too
+    tracer.start()
+    if is_module or is_packed:
+        runpy._run_module_as_main("__main__" if is_packed else sys.argv[0], is_module)  # type: ignore[attr-defined]
+    else:
+        _run_script(sys.argv[0], changed)
 
 
 if __name__ == "__main__":

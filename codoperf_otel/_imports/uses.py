@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 import symtable
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,6 +12,18 @@ from dataclasses import dataclass
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 ImportNode = ast.Import | ast.ImportFrom
+
+_BLOCKS: dict[type[ast.AST], str] = {
+    ast.Try: "a try",
+    ast.TryStar: "a try",
+    ast.If: "an if",
+    ast.With: "a with",
+    ast.For: "a loop",
+    ast.While: "a loop",
+    ast.Match: "a match",
+    ast.ClassDef: "a class",
+}
+_EVALUATING = {"eval", "exec", "globals"}
 
 
 @dataclass(slots=True)
@@ -31,10 +44,12 @@ class Name:
 
 @dataclass(slots=True)
 class Statement:
-    """An import statement at the top of a module."""
+    """An import statement outside functions."""
 
     node: ImportNode
     names: list[Name]
+    block: str | None
+    """What it is in, such as *a try*; None at the top of the module."""
 
     @property
     def last_line(self) -> int:
@@ -48,7 +63,7 @@ def lines_of(source: str) -> list[str]:
 
 
 def statements(source: str) -> list[Statement]:
-    """The import statements at the top of a module; those in an `if` or `try` have a reason to be there.
+    """The import statements of a module that are in no function.
 
     Raises:
         SyntaxError, RecursionError: the source is no Python, or too deep.
@@ -62,9 +77,9 @@ def statements(source: str) -> list[Statement]:
     """
     module = _Module(source)
     return [
-        Statement(node, [module.name(alias, node) for alias in node.names])
-        for node in module.tree.body
-        if isinstance(node, ImportNode) and _module_name(node) != "__future__"
+        Statement(node, [module.name(alias, node, block) for alias in node.names], block)
+        for node, block in module.imports
+        if _module_name(node) != "__future__"
     ]
 
 
@@ -73,38 +88,40 @@ class _Module:
 
     def __init__(self, source: str) -> None:
         self.tree = ast.parse(source)
+        self.imports = list(_imports(self.tree))
         self._lines = lines_of(source)
+        table = symtable.symtable(source, "", "exec")
         outside = list(_outside_functions(self.tree))
-        self._at_once = {name for node in outside for name in _names(node)}
-        conditional = [
-            node for node in outside if isinstance(node, ImportNode) and node not in self.tree.body
-        ]
-        self._defined = {node.name for node in self.tree.body if isinstance(node, Function | ast.ClassDef)}
-        self._defined.update(*map(_bound, conditional))
-        globals_of = _globals_of_functions(symtable.symtable(source, "", "exec"))
+        self._at_once = {name for node in outside for name in _read(node)}
+        self._at_once |= _words_of_code(self.tree) | _read_in_classes(table)
+        self._defined = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned()}
+        self._defined.update(*(_bound(node) for node, block in self.imports if block is not None))
+        globals_of = _globals_of_functions(table)
         self._functions = [
             (function, globals_of[function.name, function.lineno]) for function in _functions(self.tree)
         ]
 
-    def name(self, alias: ast.alias, node: ImportNode) -> Name:
+    def name(self, alias: ast.alias, node: ImportNode, block: str | None) -> Name:
         name = Name(alias, [], is_needed_at_once=False)
         name.functions = [function for function, used in self._functions if name.bound in used]
         name.is_needed_at_once = (
             name.bound in self._at_once
             or name.bound.startswith(("*", "__"))
-            or not self._stands_alone(node)
-            or not all(self._has_room(function) for function in name.functions)
-            or self._is_bound_otherwise(name.bound, node)
+            or alias.asname == alias.name  # by convention, others take it from here
+            or (block is None and not self._can_be_moved(name, node))
         )
         return name
 
+    def _can_be_moved(self, name: Name, node: ImportNode) -> bool:
+        return (
+            self._stands_alone(node)
+            and all(self._has_room(function) for function in name.functions)
+            and not self._is_bound_otherwise(name.bound, node)
+        )
+
     def _is_bound_otherwise(self, name: str, node: ImportNode) -> bool:
         """Whether another statement binds it; ``import a.b`` and ``import a.c`` go together."""
-        others = [
-            other
-            for other in self.tree.body
-            if isinstance(other, ImportNode) and other is not node and name in _bound(other)
-        ]
+        others = [other for other, _ in self.imports if other is not node and name in _bound(other)]
         return name in self._defined or any(
             isinstance(one, ast.ImportFrom) or name in {alias.asname for alias in one.names}
             for one in ([node, *others] if others else ())
@@ -114,12 +131,16 @@ class _Module:
         """Whether nothing else is on its lines, but for a comment."""
         last = self._lines[(node.end_lineno or node.lineno) - 1].encode()
         after = last[node.end_col_offset or 0 :].decode().strip()
-        return node.col_offset == 0 and (not after or after.startswith("#"))
+        return self._begins_its_line(node) and node.col_offset == 0 and (not after or after.startswith("#"))
 
     def _has_room(self, function: Function) -> bool:
-        """Whether a line can stand before the function's first statement."""
-        first = first_statement(function)
-        return not self._lines[first_line(first) - 1].encode()[: first.col_offset].strip()
+        """Whether an import can stand before its first statement; while the interpreter ends, none can."""
+        return function.name != "__del__" and self._begins_its_line(first_statement(function))
+
+    def _begins_its_line(self, statement: ast.stmt) -> bool:
+        line = first_line(statement)
+        is_continued = line > 1 and self._lines[line - 2].rstrip("\r\n").endswith("\\")
+        return not is_continued and not self._lines[line - 1].encode()[: statement.col_offset].strip()
 
 
 def first_statement(function: Function) -> ast.stmt:
@@ -143,6 +164,15 @@ def _bound(node: ImportNode) -> set[str]:
     return {alias.asname or alias.name.partition(".")[0] for alias in node.names}
 
 
+def _imports(node: ast.AST, block: str | None = None) -> Iterator[tuple[ImportNode, str | None]]:
+    """The imports outside functions, each with the block that it is in."""
+    for inner in ast.iter_child_nodes(node):
+        if isinstance(inner, ImportNode):
+            yield inner, block
+        elif not isinstance(inner, Function):
+            yield from _imports(inner, _BLOCKS.get(type(inner), block))
+
+
 def _outside_functions(node: ast.AST) -> Iterator[ast.AST]:
     """What runs when the module is imported. A lambda has no place for a statement and counts as such."""
     yield node
@@ -150,30 +180,58 @@ def _outside_functions(node: ast.AST) -> Iterator[ast.AST]:
         return  # a docstring
     for field, value in ast.iter_fields(node):
         if isinstance(node, Function) and field == "body":
-            yield from (inner for one in value for inner in ast.walk(one) if isinstance(inner, ast.Global))
+            yield from (part for inner in value for one in ast.walk(inner) for part in _read_outside(one))
             continue
         for inner in value if isinstance(value, list) else [value]:
             if isinstance(inner, ast.AST):
-                yield from _outside_functions(_read(inner) if field in {"annotation", "returns"} else inner)
+                yield from _outside_functions(inner)
 
 
-def _read(annotation: ast.AST) -> ast.AST:
-    """An annotation with what its texts stand for."""
-    for text in ast.walk(annotation):
-        if isinstance(text, ast.Constant) and isinstance(text.value, str):
-            with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
-                text.value = ast.parse(text.value, mode="eval")  # type: ignore[assignment]
-    return annotation
-
-
-def _names(node: ast.AST) -> list[str]:
-    """The names in a node itself; a text may be one, as in ``__all__``."""
+def _read_outside(node: ast.AST) -> Iterator[ast.AST]:
+    """What is read in the module though it is in a function: globals, and annotations that tools resolve."""
     match node:
-        case ast.Name(id=name) | ast.Constant(value=str() as name):
-            return [name]
+        case ast.Global():
+            yield node
+        case ast.arg(annotation=ast.expr() as annotation):
+            yield from ast.walk(annotation)
+        case (
+            ast.FunctionDef(returns=ast.expr() as returned)
+            | ast.AsyncFunctionDef(returns=ast.expr() as returned)
+        ):
+            yield from ast.walk(returned)
+        case ast.ClassDef(body=body):
+            yield from (
+                part for one in body if isinstance(one, ast.AnnAssign) for part in ast.walk(one.annotation)
+            )
+
+
+def _read(node: ast.AST) -> Iterator[str]:
+    """The names that a node itself may read; a text may be an annotation, or a name in ``__all__``."""
+    match node:
+        case ast.Name(id=name, ctx=ast.Load() | ast.Del()):
+            yield name
         case ast.Global(names=names):
-            return names
-    return []
+            yield from names
+        case ast.Constant(value=str() as text):
+            with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+                yield from (name for part in ast.walk(ast.parse(text, mode="eval")) for name in _read(part))
+
+
+def _words_of_code(tree: ast.Module) -> set[str]:
+    """The words of texts that may run: examples for doctest, and all where the module evaluates some."""
+    nodes = list(ast.walk(tree))
+    evaluates = any(isinstance(node, ast.Name) and node.id in _EVALUATING for node in nodes)
+    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return {word for text in texts if evaluates or ">>>" in text for word in re.findall(r"\w+", text)}
+
+
+def _read_in_classes(table: symtable.SymbolTable) -> set[str]:
+    """The names that a class both binds and reads: it looks for them in the module, not in functions."""
+    is_class = table.get_type() == "class"
+    own = {
+        one.get_name() for one in table.get_symbols() if is_class and one.is_local() and one.is_referenced()
+    }
+    return own.union(*map(_read_in_classes, table.get_children()))
 
 
 def _functions(node: ast.AST) -> Iterator[Function]:
@@ -197,6 +255,9 @@ def _globals_of_functions(table: symtable.SymbolTable) -> dict[tuple[str, int], 
 
 def _globals_in(table: symtable.SymbolTable) -> set[str]:
     own = {
-        symbol.get_name() for symbol in table.get_symbols() if symbol.is_global() and symbol.is_referenced()
+        symbol.get_name()
+        for symbol in table.get_symbols()
+        # in a function that is called top, symtable takes locals for globals, too
+        if symbol.is_global() and symbol.is_referenced() and not symbol.is_local()
     }
     return own.union(*map(_globals_in, table.get_children()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from typing import Literal, Protocol
+from weakref import ref
 
 Source = Literal["kernel", "sampled"]
 
@@ -15,15 +16,45 @@ Opening = tuple[int, int, float]
 """Where a window begins: its moment among the marks, resident memory, CPU time of the process in seconds."""
 
 
+class OpenWindows:
+    """Whether any window is open. One that nobody has any more is not, as after an interrupt.
+
+    >>> windows, window = OpenWindows(), Marks()
+    >>> windows.add(window)
+    >>> bool(windows)
+    True
+    >>> del window
+    >>> bool(windows)
+    False
+    """
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: set[ref[object]] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._known)
+
+    def add(self, window: object) -> None:
+        """It is open."""
+        # `discard` is not Python code, in which the exception of a signal handler would be lost
+        self._known.add(ref(window, self._known.discard))
+
+    def remove(self, window: object) -> None:
+        """It is closed."""
+        self._known.discard(ref(window))
+
+
 class Mark(Protocol):
     """A high-water mark that windows are opened on."""
 
-    def open(self) -> Opening | None:
-        """Begin a window; None where resident memory cannot be read."""
+    def open(self, window: object) -> Opening | None:
+        """Begin a window, which is open as long as somebody has it; None where memory cannot be read."""
         ...
 
-    def read(self, moment: int, closing: int) -> MarkReading:
-        """The figures now and since the window's beginning; `closing` is 1 at its end, else 0."""
+    def read(self, moment: int, closing: object) -> MarkReading:
+        """The figures now and since the window's beginning; `closing` is the window at its end, else None."""
         ...
 
 

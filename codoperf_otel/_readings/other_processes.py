@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -31,6 +32,21 @@ def cpu_ns(pid: int) -> int:
 def parent_of(pid: int) -> int | None:
     """The process that has started another; None where that has ended."""
     return _read(pid, "stat", _parent)
+
+
+_NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+
+
+def can_be_held() -> bool:
+    """Whether the system has descriptors of processes: a pid may be another's by the time it is used."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except AttributeError:  # not Linux, or a Python that was built without it
+        return False
+    except OSError as error:
+        raise_interrupt(error)
+        return error.errno in _NO_ROOM
+    return True
 
 
 def tree(pid: int) -> Iterator[int]:

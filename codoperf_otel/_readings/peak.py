@@ -16,7 +16,7 @@ from codoperf_otel._once import Once
 from codoperf_otel._readings import memory
 from codoperf_otel._readings.collection import leave_out
 from codoperf_otel._readings.kept_file import UNREADABLE
-from codoperf_otel._readings.marks import Mark, Opening, Source
+from codoperf_otel._readings.marks import Mark, Source
 from codoperf_otel._readings.reset_mark import ResetMark
 from codoperf_otel._readings.sampled_mark import SampledMark
 from codoperf_otel._telemetry import names
@@ -38,28 +38,35 @@ class MemoryUse(NamedTuple):
 
 
 class Window:
-    """A span of time whose peak memory is asked for.
+    """A span of time whose peak memory is asked for. It ends where it is closed, or where nobody has it.
 
     ``cpu_seconds`` is the CPU time that the process took in it, up to the last look; None before one.
     """
 
-    __slots__ = ("_began", "_generation", "_mark", "_moment", "_start", "cpu_seconds")
+    __slots__ = ("__weakref__", "_began", "_generation", "_mark", "_moment", "_start", "cpu_seconds")
 
-    def __init__(self, mark: Mark, opening: Opening) -> None:
-        self._mark = mark
-        self._moment, self._start, self._began = opening
+    def __init__(self) -> None:
         self._generation = _forks.generation
         self.cpu_seconds: float | None = None
 
+    def begin(self, mark: Mark) -> bool:
+        """Begin it; False where the platform does not report resident memory. Raises OSError."""
+        opening = mark.open(self)
+        if opening is None:
+            return False
+        self._mark = mark
+        self._moment, self._start, self._began = opening
+        return True
+
     def current(self) -> int | None:
         """The highest resident memory up to now, in bytes; changes nothing."""
-        return self._read(0).peak
+        return self._read(None).peak
 
     def close(self) -> MemoryUse:
         """End the window. A forked child does not know the peak of a window that its parent opened."""
-        return self._read(1)
+        return self._read(self)
 
-    def _read(self, closing: int) -> MemoryUse:
+    def _read(self, closing: object) -> MemoryUse:
         start = self._start
         if self._generation != _forks.generation:
             return MemoryUse(start, memory.rss(), None, None)
@@ -76,17 +83,18 @@ def open_window() -> Window | None:
     """Begin a window; None where the platform does not report resident memory."""
     global _mark
     mark = _mark or _make_mark()
+    window = Window()
     try:
-        opening = mark.open()
+        has_begun = window.begin(mark)
     except UNREADABLE as error:  # the files could be used before: windows that are open keep what they have
         raise_interrupt(error)
         _say_sampled(error)
         mark = _mark = _sampled()
-        opening = mark.open()
-    if opening is None:
+        has_begun = window.begin(mark)
+    if not has_begun:
         leave_out(names.PROCESS_MEMORY_PEAK)
         return None
-    return Window(mark, opening)
+    return window
 
 
 _mark: Mark | None = None

@@ -8,7 +8,7 @@ from threading import RLock
 
 from codoperf_otel._readings import memory
 from codoperf_otel._readings.kept_file import KeptFile
-from codoperf_otel._readings.marks import MarkReading, Marks, Opening
+from codoperf_otel._readings.marks import MarkReading, Marks, Opening, OpenWindows
 from codoperf_otel._telemetry import names
 
 if sys.platform != "win32":
@@ -29,7 +29,7 @@ class ResetMark:
         # reentrant: a signal handler may open a window while this thread does
         self._lock = RLock()
         self._marks = Marks()
-        self._open = 0
+        self._open = OpenWindows()
         os.write(_clear_refs.descriptor(), _RESET)
         # `ru_maxrss` begins with the peak of the program that became this one by exec, and never falls below
         # it. So it is our own mark only while it is above the lowest value that was ever seen.
@@ -37,8 +37,11 @@ class ResetMark:
         # memory grows by page faults only: until there is another one, the mark is not above `_known`
         self._known = self._faults = -1
 
-    def open(self) -> Opening | None:
-        """Begin a window; None where resident memory cannot be read. Raises OSError."""
+    def open(self, window: object) -> Opening | None:
+        """Begin a window, which is open as long as somebody has it; None where memory cannot be read.
+
+        Raises OSError.
+        """
         usage = getrusage(RUSAGE_SELF)  # before the memory: what grows in between is one fault more
         start = memory.rss()
         if start is None:
@@ -50,7 +53,7 @@ class ResetMark:
                 self._known, self._faults = start, faults
             elif start > self._known:
                 self._see(start)
-            self._open += 1
+            self._open.add(window)
             return self._marks.noted, start, usage.ru_utime + usage.ru_stime
 
     def _see(self, seen: int) -> None:
@@ -68,19 +71,20 @@ class ResetMark:
             self._marks = Marks()
         os.write(descriptor, _RESET)
 
-    def read(self, moment: int, closing: int) -> MarkReading:
-        """The figures now and since the window's beginning; `closing` is 1 at its end, else 0.
+    def read(self, moment: int, closing: object) -> MarkReading:
+        """The figures now and since the window's beginning; `closing` is the window at its end, else None.
 
         Raises OSError.
         """
         usage = getrusage(RUSAGE_SELF)
         now = memory.rss()
-        if not closing:  # who observes must not wait for a signal handler that waits for it
+        if closing is None:  # who observes must not wait for a signal handler that waits for it
             if not self._lock.acquire(timeout=PATIENCE):
                 raise OSError("the memory mark is in use")
             self._lock.release()
         with self._lock:
-            self._open -= closing
+            if closing is not None:
+                self._open.remove(closing)
             highest = self._highest(usage)
             if now is not None and now > highest:
                 self._see(now)

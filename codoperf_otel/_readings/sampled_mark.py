@@ -6,7 +6,7 @@ from threading import RLock
 from time import process_time
 
 from codoperf_otel._readings import memory, sampler
-from codoperf_otel._readings.marks import MarkReading, Marks, Opening, Source
+from codoperf_otel._readings.marks import MarkReading, Marks, Opening, OpenWindows, Source
 from codoperf_otel._telemetry import names
 
 INTERVAL = 0.01
@@ -19,7 +19,7 @@ class SampledMark:
     def __init__(self) -> None:
         # reentrant: a signal handler may open a window while this thread does
         self._lock = RLock()
-        self._open = 0
+        self._open = OpenWindows()
         self._mark = 0
         self._begin()
 
@@ -27,8 +27,8 @@ class SampledMark:
         self._marks = Marks()
         self._rose = 0
 
-    def open(self) -> Opening | None:
-        """Begin a window; None where resident memory cannot be read."""
+    def open(self, window: object) -> Opening | None:
+        """Begin a window, which is open as long as somebody has it; None where memory cannot be read."""
         start = memory.rss()
         if start is None:
             return None
@@ -36,15 +36,16 @@ class SampledMark:
             if not self._open:
                 self._begin()
             self._note_rise()
-            self._open += 1
+            self._open.add(window)
             sampler.shared.subscribe(self._sample, INTERVAL)
             return self._marks.noted, start, process_time()
 
-    def read(self, moment: int, closing: int) -> MarkReading:
-        """The figures now and since the window's beginning; `closing` is 1 at its end, else 0."""
+    def read(self, moment: int, closing: object) -> MarkReading:
+        """The figures now and since the window's beginning; `closing` is the window at its end, else None."""
         now = memory.rss()
         with self._lock:
-            self._open -= closing
+            if closing is not None:
+                self._open.remove(closing)
             self._note_rise()
             source: Source = names.KERNEL if self._rose > moment else names.SAMPLED
             return now, self._marks.since(moment), source, process_time()

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from codoperf_otel._report.caches import is_hit, is_miss, points_by
+from codoperf_otel._report.caches import hits_and_misses, points_by
 from codoperf_otel._report.lazy_loads import lazy_loads
 from codoperf_otel._report.model import MetricPoint, Span, string
 from codoperf_otel._report.sums import highest, ratio, total
@@ -93,10 +93,7 @@ def _agent(
     lookups: list[MetricPoint] | None,
     saved: list[MetricPoint],
 ) -> Agent:
-    hits, misses = (
-        None if lookups is None else sum(int(point.value) for point in lookups if counts(point))
-        for counts in (is_hit, is_miss)
-    )
+    hits, misses = hits_and_misses(lookups)
     return Agent(
         name=name,
         runs=len(runs),
@@ -110,7 +107,7 @@ def _agent(
         tool_calls=sum(_operation_name(span) == names.EXECUTE_TOOL for span in spans) if spans else None,
         cache_hits=hits,
         cache_misses=misses,
-        cache_hit_ratio=None if hits is None or misses is None else ratio(hits, hits + misses),
+        cache_hit_ratio=ratio(hits, (hits or 0) + (misses or 0)),
         cache_saved_seconds=total(point.value for point in saved),
         lazy_loads=len(lazy_loads(spans)) if spans else None,
         errors=sum(span.failed for span in spans) if spans else None,

@@ -66,6 +66,15 @@ def points_by(attribute: str, metric: str, points: Iterable[MetricPoint]) -> dic
     return groups
 
 
+def hits_and_misses(lookups: Iterable[MetricPoint] | None) -> tuple[int | None, int | None]:
+    """How many of these look-ups found their value, and how many ran the function."""
+    if lookups is None:
+        return None, None
+    points = list(lookups)
+    hits, misses = (sum(int(each.value) for each in points if is_one(each)) for is_one in (is_hit, is_miss))
+    return hits, misses
+
+
 def is_hit(lookup: MetricPoint) -> bool:
     """Whether these look-ups found their value."""
     return lookup.attributes.get(names.CACHE_RESULT) == names.HIT

@@ -32,20 +32,23 @@ class Comparison:
     median_seconds_now: float
 
 
-def comparisons(before: Iterable[Span], now: Iterable[Span]) -> list[Comparison]:
+Durations = Mapping[str, list[float]]
+"""The durations in seconds of the calls that did not fail, by operation, in their order."""
+
+
+def comparisons(before: Durations, now: Durations) -> list[Comparison]:
     """Every operation that is in both, the one that became slowest first."""
-    first, second = _durations(before), _durations(now)
-    found = [_compare(name, first[name], second[name]) for name in second if name in first]
+    found = [_compare(name, before[name], now[name]) for name in now if name in before]
     return sorted(found, key=lambda comparison: -(comparison.change or 0.0))
 
 
-def _durations(spans: Iterable[Span]) -> Mapping[str, list[float]]:
-    """The durations of the calls that did not fail, by operation, in their order."""
-    durations: dict[str, list[float]] = defaultdict(list)
+def durations(spans: Iterable[Span]) -> Durations:
+    """The durations of these spans."""
+    found: dict[str, list[float]] = defaultdict(list)
     for span in sorted(spans, key=lambda span: span.start):
         if span.wall is not None and not span.failed:
-            durations[span.name].append(span.wall)
-    return durations
+            found[span.name].append(span.wall)
+    return found
 
 
 def _compare(operation: str, before: list[float], now: list[float]) -> Comparison:

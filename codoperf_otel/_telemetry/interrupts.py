@@ -5,20 +5,45 @@ Whoever catches the errors of a reading, of a file or of foreign code asks here 
 
 from __future__ import annotations
 
-from types import CodeType, TracebackType
+from collections.abc import Iterable, Iterator
+from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 
 def raise_interrupt(error: BaseException) -> None:
-    """Raise `error` again if a handler that `signal.signal` was given has raised it.
+    """Raise what a handler of `signal.signal` has raised: `error`, or an error that `error` was made of.
 
-    A handler may raise any class. `TimeoutError`, for one, is an `OSError`.
+    A handler may raise any class. `TimeoutError`, for one, is an `OSError`, of which other libraries make
+    errors of their own.
     """
-    if is_of_signal_handler(error):
+    for interrupt in filter(is_of_signal_handler, _made_of(error)):
+        context = interrupt.__context__
         try:
-            raise error
+            raise interrupt
         finally:
-            del error  # else its own traceback would keep it, and what the interrupted calls hold
+            interrupt.__context__ = context
+            del error, interrupt  # else its own traceback would keep it, and what the interrupted calls hold
+
+
+def _made_of(error: BaseException) -> Iterable[BaseException]:
+    """An error and those that it was made of; none that a caller of ours is dealing with meanwhile."""
+    callers = set(_callers(error.__traceback__))
+    found = {id(error): error}
+    each = error.__context__
+    while each is not None and each.__traceback__ is not None and id(each) not in found:
+        if each.__traceback__.tb_frame in callers:
+            break
+        found[id(each)] = each
+        each = each.__context__
+    return found.values()
+
+
+def _callers(trace: TracebackType | None) -> Iterator[FrameType]:
+    """The frames around the one that has caught an error."""
+    frame = None if trace is None else trace.tb_frame.f_back
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 def is_of_signal_handler(error: BaseException) -> bool:

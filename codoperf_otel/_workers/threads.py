@@ -9,12 +9,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import RLock
 from types import ModuleType
 from typing import Any
 
-from codoperf_otel import _forks
 from codoperf_otel._patching.import_hook import Hook
+from codoperf_otel._patching.one_at_a_time import OneAtATime
 from codoperf_otel._patching.replacing import Replacement, namespace, replace_imported, restore
 from codoperf_otel._workers.wrappers import Switch, lending_run_sync, lending_start, lending_submit
 
@@ -26,9 +25,6 @@ _WAYS: dict[str, tuple[str, str, Make]] = {
     "anyio.to_thread": ("", "run_sync", lending_run_sync),
 }
 """By module: the class, the name, and what makes the wrapper of what stands there."""
-
-_lock = RLock()
-_running: Lending | None = None
 
 
 class Lending:
@@ -61,8 +57,8 @@ class Lending:
         original = namespace(owner).get(name) if owner is not None else None
         if owner is not None and original is not None:  # else it is being imported just now
             replaced = Replacement(owner, name, original, make(original, owner, self._switch))
-            replaced.put(replaced.replacement)
             self._replaced.append(replaced)
+            replaced.put(replaced.replacement)
 
     def end(self) -> None:
         """Put every original back."""
@@ -71,25 +67,14 @@ class Lending:
         restore(self._replaced)
 
 
+_lending: OneAtATime[Lending] = OneAtATime()
+
+
 def start() -> None:
     """Lend from now on. Called again before `stop`, it does nothing."""
-    global _running
-    with _lock:
-        if _running is None:
-            _running = Lending()
-            _running.begin()
+    _lending.start(Lending)
 
 
 def stop() -> None:
     """Put every original back."""
-    global _running
-    with _lock:
-        if _running is not None:
-            ended, _running = _running, None
-            ended.end()
-
-
-@_forks.in_child
-def _forked() -> None:
-    global _lock
-    _lock = RLock()
+    _lending.stop()

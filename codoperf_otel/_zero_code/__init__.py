@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
-from threading import RLock
 from types import ModuleType
 
 from codoperf_otel import _environment_variables as variables
 from codoperf_otel._patching.import_hook import Hook
+from codoperf_otel._patching.one_at_a_time import OneAtATime
 from codoperf_otel._patching.replacing import (
     Replacement,
     loaded_modules,
@@ -21,9 +22,6 @@ from codoperf_otel._patching.replacing import (
 from codoperf_otel._telemetry.interrupts import raise_interrupt
 from codoperf_otel._zero_code.patterns import Patterns
 from codoperf_otel._zero_code.wrapping import is_compiled, names_of, replace_in, report_failure
-
-_lock = RLock()
-_running: Monitoring | None = None
 
 
 class Monitoring:
@@ -55,10 +53,10 @@ class Monitoring:
             name = namespace(module)["__name__"]
             if is_compiled(module) and name not in self.compiled:
                 self.compiled.append(name)
-            standing = [replaced for replaced in self._replaced.get(name, ()) if replaced.holds]
-            replaced = replace_in(module, self._patterns, self._max_spans_per_second)
-            self._replaced[name] = [*standing, *replaced]
-            if self is not _running:  # it has ended while the module ran
+            replaced = [standing for standing in self._replaced.get(name, ()) if standing.holds]
+            self._replaced[name] = replaced
+            replace_in(module, self._patterns, self._max_spans_per_second, replaced)
+            if self is not _monitoring.running:  # it has ended while the module ran
                 restore(replaced)
         except Exception as error:
             raise_interrupt(error)
@@ -70,6 +68,9 @@ class Monitoring:
         restore(chain(*self._replaced.values()))
 
 
+_monitoring: OneAtATime[Monitoring] = OneAtATime()
+
+
 def start(patterns: Patterns, max_spans_per_second: float | None = None) -> None:
     """Monitor what these patterns select, in the place of what earlier ones did.
 
@@ -78,35 +79,30 @@ def start(patterns: Patterns, max_spans_per_second: float | None = None) -> None
     Raises:
         ValueError: ``CODOPERF_OTEL_ENABLED`` is wrong.
     """
-    global _running
     enabled = variables.flag(variables.ENABLED, default=True)
-    with _lock:
-        stop()
-        if patterns.monitor and enabled:
-            _running = Monitoring(patterns, max_spans_per_second)
-            _running.begin()
+    if patterns.monitor and enabled:
+        _monitoring.exchange(partial(Monitoring, patterns, max_spans_per_second))
+    else:
+        _monitoring.stop()
 
 
 def stop() -> None:
     """Put every original back."""
-    global _running
-    with _lock:
-        if _running is not None:
-            ended, _running = _running, None
-            ended.end()
+    _monitoring.stop()
 
 
 def is_running() -> bool:
     """Whether something is monitored by patterns."""
-    return _running is not None
+    return _monitoring.running is not None
 
 
 def compiled_modules() -> list[str]:
     """The modules that patterns select and that have no functions of Python's to replace."""
-    return [] if _running is None else _running.compiled
+    running = _monitoring.running
+    return [] if running is None else running.compiled
 
 
 def attend_main() -> None:
     """Monitor what the program has defined so far. The program calls this, as it is compiled to do so."""
-    if _running is not None:
-        _running.attend(sys.modules["__main__"])
+    if (running := _monitoring.running) is not None:
+        running.attend(sys.modules["__main__"])

@@ -24,10 +24,9 @@ _is_first_failure = OncePerKey()
 
 
 def replace_in(
-    module: ModuleType, patterns: Patterns, max_spans_per_second: float | None
-) -> list[Replacement]:
-    """Monitor what the patterns select in a module. What fails stays as it is, and is logged once."""
-    done: list[Replacement] = []
+    module: ModuleType, patterns: Patterns, max_spans_per_second: float | None, done: list[Replacement]
+) -> None:
+    """Monitor what the patterns select in a module, and add it to `done`. What fails is logged once."""
     made: dict[int, Any] = {}  # one function may have several names
     module_name = namespace(module)["__name__"]
     for owner, name, member in _members(module, module_name):
@@ -37,12 +36,11 @@ def replace_in(
             if id(member) not in made:
                 made[id(member)] = monitor_performance(max_spans_per_second=max_spans_per_second)(member)
             replacement = Replacement(owner, name, member, made[id(member)])
-            replacement.put(replacement.replacement)
             done.append(replacement)
+            replacement.put(replacement.replacement)
         except Exception as error:
             raise_interrupt(error)
             report_failure(f"{module_name}: {name}", error)
-    return done
 
 
 def report_failure(what: str, error: Exception) -> None:

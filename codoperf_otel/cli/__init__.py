@@ -29,8 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     >>> main(["view", "no/such/folder"])
     2
     """
-    parser = _parser()
-    arguments, unknown = parser.parse_known_args(argv)
+    given = sys.argv[1:] if argv is None else list(argv)
+    parser = _parser([name for name in COMMANDS if name in given[:1]] or COMMANDS)
+    arguments, unknown = parser.parse_known_args(given)
     if unknown:  # parse_args would show the usage of the whole command
         arguments.refuse(f"unrecognized arguments: {' '.join(unknown)}")
     if arguments.command is None:
@@ -53,12 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(commands: Sequence[str]) -> argparse.ArgumentParser:
+    """A parser that knows these: a command that is named needs no other's modules."""
     parser = argparse.ArgumentParser(prog="codoperf", description="What each operation of a program costs.")
     parser.add_argument("--version", action="version", version=f"codoperf {__version__}")
     parser.set_defaults(refuse=parser.error)
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for name in COMMANDS:
+    for name in commands:
         module = importlib.import_module(f"codoperf_otel.cli.{name}")
         subparser = module.add_parser(subparsers)
         subparser.set_defaults(run=module.run, refuse=subparser.error)

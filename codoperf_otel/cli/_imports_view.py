@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,12 +10,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from codoperf_otel._imports.advice import Advice, Candidate
+from codoperf_otel._imports.advice import Advice, Candidate, Unknown
 from codoperf_otel._imports.costs import Import, Package, packages, total_ns
 from codoperf_otel.cli import _format
 from codoperf_otel.cli._cells import cell, heat
 from codoperf_otel.cli._format import DASH
-from codoperf_otel.cli._layout import Row, Table, fit, lines, show
+from codoperf_otel.cli._layout import MAX_CELL, Row, Table, cut, fit, lines, show
+from codoperf_otel.cli._legend import left_out
 from codoperf_otel.cli._text_report import ROWS, console
 
 
@@ -26,7 +28,7 @@ def render(found: Sequence[Import], advice: Advice, threshold: float) -> None:
     show(target, Text(f"{_format.plural(count, 'import')} took {_format.duration(whole / 1e9)}", "bold"))
     shown = _above(found, threshold)
     if shown:
-        titles = ("import", "took", "self", "CPU", "+memory", "asked by")
+        titles = ("import", "took", "self", "asked by", "CPU", "+memory")
         _table(target, Table(titles, list(_rows(shown, "", threshold, whole)), left=("asked by",)))
     _note_the_rest(target, found, threshold)
     rows = [_package(one, whole) for one in packages(found)[:ROWS]]
@@ -40,35 +42,50 @@ def _advise(target: Console, advice: Advice) -> None:
     rows = [
         *(_advised(one, _saves(one), "not in this run") for one in advice.changes),
         *(_advised(one, DASH, _user(one)) for one in advice.put_off),
-        *(_advised(one, DASH, "unknown: not in this file") for one, _ in advice.unknown),
+        *(_advised(one.statement, _at_most(one), f"unknown: {one.reason}") for one in advice.unknown),
     ]
     if rows:
         titles = ("could wait", "saves", "put off", "at", "used")
         _table(target, Table(titles, rows, left=("at", "used")))
     if advice.changes:
         saved = _format.duration(sum(one.saved_ns for one in advice.changes) / 1e9)
-        moved = f"{_format.plural(len(advice.changes), 'import')} moved into the functions that need it"
+        count, them = len(advice.changes), "it" if len(advice.changes) == 1 else "them"
+        moved = f"{_format.plural(count, 'import')} moved into the functions that need {them}"
         show(target, Text(f"{moved}: {saved} less; --patch prints the change", "bold"))
 
 
 def _advised(one: Candidate, saves: str, used: str) -> Row:
     put_off = _format.duration(one.put_off_ns / 1e9) if one.put_off_ns else DASH
     at = _near(one.source.file, one.statement.node.lineno)
-    return Row(Text(_format.clean(one.text)), [cell(saves), cell(put_off), cell(at, "dim"), cell(used)])
+    return Row(
+        Text(_format.clean(_short(one.text))), [cell(saves), cell(put_off), cell(at, "dim"), cell(used)]
+    )
+
+
+def _short(statement: str) -> str:
+    """Of a long dotted name the end, which tells most."""
+    return re.sub(r"^from [\w.]+\.(\w+\.\w+) import", r"from …\1 import", statement)
 
 
 def _saves(one: Candidate) -> str:
     return _format.duration(one.saved_ns / 1e9) if one.saved_ns else "with others"
 
 
+def _at_most(one: Unknown) -> str:
+    return f"≤ {_format.duration(one.took_ns / 1e9)}"
+
+
 def _user(one: Candidate) -> str:
-    return DASH if one.user is None else f"by {_format.clean(one.user.name)}, line {one.user.line}"
+    return DASH if one.user is None else f"by {_format.clean(one.user.name)}:{one.user.line}"
 
 
 def _table(target: Console, table: Table) -> None:
     target.print()
-    for line in lines(fit(table, target.width), target.width):
+    fitted = fit(table, target.width)
+    for line in lines(fitted, target.width):
         show(target, line)
+    for text in left_out([fitted], target.width):
+        show(target, Text(text, "dim"))
 
 
 def _above(imports: Sequence[Import], threshold: float) -> list[Import]:
@@ -96,9 +113,9 @@ def _row(one: Import, lead: str, whole: int) -> Row:
         [
             cell(_format.duration(one.duration_ns / 1e9), heat(_share(one.duration_ns, whole))),
             cell(_format.duration(one.self_ns / 1e9), heat(_share(one.self_ns, whole))),
+            cell(_asked_by(one), "dim"),
             cell(_format.duration(one.cpu_ns / 1e9)),
             cell(_format.growth(one.memory_bytes)),
-            cell(_asked_by(one), "dim"),
         ],
         lead=Text(lead, "dim"),
         tail=Text(f" ✗ {_format.clean(one.error)}" if one.error else "", "red"),
@@ -106,12 +123,15 @@ def _row(one: Import, lead: str, whole: int) -> Row:
 
 
 def _asked_by(one: Import) -> str:
-    """The last folder, the file and the line; the frozen part of the standard library as it is."""
+    """The last folder, the file and the line."""
     return DASH if one.asked_file is None else _near(one.asked_file, one.asked_line)
 
 
 def _near(file: str, line: int | None) -> str:
-    return f"{_format.clean(str(Path(*Path(file).parts[-2:])))}:{line}"
+    """The end of it that fits; of a compiled module, which has no lines, what it is called."""
+    path = Path(*Path(file).parts[-2:])
+    text = str(path.with_name(path.name.partition(".")[0])) if line is None else f"{path}:{line}"
+    return cut(Text(_format.clean(text)), MAX_CELL).plain
 
 
 def _package(package: Package, whole: int) -> Row:

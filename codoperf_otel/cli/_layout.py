@@ -19,7 +19,7 @@ GAP = 2
 MIN_NAME = 20
 MAX_CELL = 28
 
-_ASCII = str.maketrans("\u2013\u00d7…·│├└─━✗↓µ", "-x..||`-=x>u")
+_ASCII = str.maketrans("\u2013\u00d7…·│├└─━✗↓µ≤", "-x..||`-=x>u<")
 
 
 @dataclass(slots=True)

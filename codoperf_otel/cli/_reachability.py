@@ -21,6 +21,7 @@ from codoperf_otel.cli import _format
 from codoperf_otel.cli._findings import Finding, failed, note, ok
 from codoperf_otel.sdk.errors import Destination
 from codoperf_otel.sdk.outputs import Otlp
+from codoperf_otel.sdk.sendable import SENDABLE
 from codoperf_otel.sdk.signals.traces import guarded_span_exporter
 
 SPAN = "codoperf doctor"
@@ -137,7 +138,7 @@ class _Remembered(Destination):
 def _span(output: Otlp, seconds: float) -> Finding:
     """Send one span, and wait for the answer."""
     destination = _Remembered(output.label)
-    exporter = guarded_span_exporter(output, destination)
+    exporter = guarded_span_exporter(output, destination, SENDABLE)
     try:
         exporter.guard.open()
     except (ImportError, ValueError) as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from codoperf_otel import configure
-from codoperf_otel._imports.advice import Advice, Candidate, judge, moves, patch, plan
+from codoperf_otel._imports.advice import Advice, Candidate, judge, moves, patch, plan, top
 from codoperf_otel._imports.costs import Import, packages, total_ns
 from codoperf_otel._imports.spans import send
 from codoperf_otel.cli._errors import NEEDS_RICH, CommandError
@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     command = arguments.program[1:] if arguments.program[:1] == ["--"] else arguments.program
     if not command:
         raise CommandError("imports needs a script, or -m and a module")
-    if not arguments.is_module and not Path(command[0]).is_file():
+    if not arguments.is_module and not Path(command[0]).exists():
         raise CommandError(f"{command[0]}: no such file")
     show = _output(arguments)
     program = TracedProgram([*["-m"] * arguments.is_module, *command])
@@ -101,9 +101,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _output(arguments: argparse.Namespace) -> Callable[[list[Import], Advice], None]:
     """What shows it all. What that needs is missed before the program runs, not afterwards."""
     if arguments.json:
-        return lambda found, advice: _write(f"{json.dumps(_document(found, advice))}\n")
+        return lambda found, advice: _write(f"{json.dumps(_document(found, advice))}\n".encode())
     if arguments.patch:
-        return lambda _, advice: _write(patch(advice.changes))
+        return lambda _, advice: _write_patch(advice.changes)
     try:
         from codoperf_otel.cli import _imports_view
     except ModuleNotFoundError as error:
@@ -113,8 +113,18 @@ def _output(arguments: argparse.Namespace) -> Callable[[list[Import], Advice], N
     return partial(_imports_view.render, threshold=arguments.threshold)
 
 
-def _write(text: str) -> None:
-    sys.stdout.write(text)
+def _write(output: bytes) -> None:
+    sys.stdout.flush()
+    sys.stdout.buffer.write(output)
+
+
+def _write_patch(changes: Sequence[Candidate]) -> None:
+    """As bytes, since each file has its own encoding."""
+    _write(patch(changes))
+    if top(changes) != Path.cwd():
+        sys.stderr.write(
+            f"codoperf: not all files are below this folder: apply the patch in {top(changes)}\n"
+        )
 
 
 def _advice(arguments: argparse.Namespace, name: str, program: TracedProgram, first: Ended) -> Advice:
@@ -157,7 +167,10 @@ def _document(found: Sequence[Import], advice: Advice) -> dict[str, Any]:
         "advice": {
             "changes": [_change(one) for one in advice.changes],
             "used_later": [_change(one) for one in advice.put_off],
-            "unknown": [{**_statement(one), "seconds": took / 1e9} for one, took in advice.unknown],
+            "unknown": [
+                {**_statement(one.statement), "seconds": one.took_ns / 1e9, "reason": one.reason}
+                for one in advice.unknown
+            ],
         },
     }
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
-from codoperf_otel._report.agents import Agent, agents
-from codoperf_otel._report.caches import Cache, caches
-from codoperf_otel._report.operations import Operation, operations
+from codoperf_otel._report.agents import Agent
+from codoperf_otel._report.caches import Cache
+from codoperf_otel._report.operations import Operation
 from codoperf_otel._report.regressions import Comparison, comparisons
-from codoperf_otel._report.sums import highest, total
-from codoperf_otel.mcp.recording import Recording
+from codoperf_otel._report.resources import Resources
+from codoperf_otel.mcp.sources import Source
 
 Limit = Annotated[int, Field(ge=1, le=1000, description="at most so many rows")]
 OperationName = Annotated[str, Field(description="the name of an operation, as performance_stats has it")]
@@ -28,23 +27,10 @@ _BY: dict[By, Callable[[Operation], float | None]] = {
 }
 
 
-@dataclass
-class Resources:
-    """What the recorded programs used. Times are in seconds; what was not measured is null."""
-
-    spans: int
-    errors: int
-    processes: int
-    self_cpu_seconds: float | None
-    child_process_cpu_seconds: float | None
-    memory_peak_bytes: float | None
-    skipped_lines: int
-
-
 class Tools:
-    """The questions that can be asked of a recording, and of one from before."""
+    """The questions that can be asked, some of them only where there is a recording from before."""
 
-    def __init__(self, now: Recording, before: Recording | None) -> None:
+    def __init__(self, now: Source, before: Source | None) -> None:
         self._now = now
         self._before = before
 
@@ -65,7 +51,7 @@ class Tools:
         The one with the most CPU time comes first, child processes included. Times are in seconds; what was
         not measured is null.
         """
-        found = operations(self._now.telemetry().spans)
+        found = self._now.operations()
         return [one for one in found if operation in (None, one.name)][:limit]
 
     def slowest_operations(self, by: By = "cpu", limit: Limit = 10) -> list[Operation]:
@@ -74,7 +60,7 @@ class Tools:
         By CPU time in all, by wall time of a call on average, or by how far memory grew.
         """
         figure = _BY[by]
-        measured = [one for one in operations(self._now.telemetry().spans) if figure(one) is not None]
+        measured = [one for one in self._now.operations() if figure(one) is not None]
         return sorted(measured, key=lambda one: -(figure(one) or 0.0))[:limit]
 
     def agent_report(self) -> list[Agent]:
@@ -83,33 +69,24 @@ class Tools:
         Runs, wall time, own CPU time and that of the programs it started, waiting, memory, tool calls, cache
         hits and the seconds that they saved, errors.
         """
-        telemetry = self._now.telemetry()
-        return agents(telemetry.spans, telemetry.points)
+        return self._now.agents()
 
     def cache_stats(self) -> list[Cache]:
         """Look-ups, hits by tier, misses and the seconds saved, of each cache."""
-        return caches(self._now.telemetry().points)
+        return self._now.caches()
 
     def resource_report(self) -> Resources:
-        """What the recorded programs used in all."""
-        telemetry = self._now.telemetry()
-        spans = telemetry.spans
-        return Resources(
-            spans=len(spans),
-            errors=sum(span.failed for span in spans),
-            processes=len({span.process for span in spans}),
-            self_cpu_seconds=total(span.self_cpu for span in spans),
-            child_process_cpu_seconds=total(span.child_process_cpu for span in spans),
-            memory_peak_bytes=highest(span.memory_peak for span in spans),
-            skipped_lines=len(telemetry.problems),
-        )
+        """What the programs used in all: their operations, and the processes as a whole."""
+        return self._now.resources()
 
     def compare_benchmarks(self, operation: OperationName) -> Comparison:
         """Whether an operation became faster or slower than in the recording from before, by a rank test."""
         for comparison in self._comparisons():
             if comparison.operation == operation:
                 return comparison
-        raise ToolError(f"{operation!r} is not in both recordings: performance_stats names those of this one")
+        raise ToolError(
+            f"{operation!r} was not called both before and now: performance_stats names what was now"
+        )
 
     def check_regression(self, max_slowdown: Share = 0.2) -> list[Comparison]:
         """The operations that became significantly slower than before, by more than `max_slowdown`."""
@@ -121,4 +98,4 @@ class Tools:
 
     def _comparisons(self) -> list[Comparison]:
         before = self._before
-        return [] if before is None else comparisons(before.telemetry().spans, self._now.telemetry().spans)
+        return [] if before is None else comparisons(before.durations(), self._now.durations())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+from collections.abc import Sequence
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -54,6 +56,8 @@ def configure(
     trace_imports: float | None = None,
     durable: bool | Literal["strict"] | None = None,
     signals: bool = True,
+    redact: Sequence[str | re.Pattern[str]] | str | None = None,
+    live: bool | None = None,
 ) -> Handle:
     """Send spans and metrics, the readings of the process among them, over OTLP, to files, or both.
 
@@ -113,6 +117,11 @@ def configure(
         signals: send what is left, within 1.5 seconds, at ends that run no ``atexit`` handler, until
             shutdown: ``os._exit``, the ends of uvicorn and of Celery's workers, and SIGTERM and SIGHUP where
             nothing handles them. These two can be handled only where this is called in the main thread.
+        redact: what is hidden before anything is written or sent: names of attributes, with wildcards and in
+            any case, whose values are replaced, and regular expressions, made by `re.compile`, what of a text
+            matches being replaced. ``CODOPERF_OTEL_REDACT`` adds names, with commas between.
+        live: answer ``codoperf mcp`` of the same user while the process runs, at a Unix socket, until
+            shutdown. If this is left out, ``CODOPERF_OTEL_LIVE_DIR`` decides; it names the socket's folder.
 
     Raises:
         ValueError: a setting or a variable is wrong; the message names it, its value and what is allowed.
@@ -136,6 +145,8 @@ def configure(
         trace_imports,
         durable,
         signals,
+        redact,
+        live,
     )
     with _lock:
         if _under_way:  # a signal handler or a finalizer calls it in the midst of this thread's call

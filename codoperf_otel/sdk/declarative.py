@@ -8,7 +8,7 @@ from typing import Any
 
 from opentelemetry import metrics, trace
 
-from codoperf_otel._environment_variables import setting_error
+from codoperf_otel._environment_variables import REDACT, setting_error
 from codoperf_otel.sdk import settings
 from codoperf_otel.sdk.handle import Part
 from codoperf_otel.sdk.settings import Arguments, Settings
@@ -31,6 +31,9 @@ def resolve(arguments: Arguments, environ: Mapping[str, str]) -> Settings:
     """
     adds = arguments.endpoint is not None or arguments.file is not None
     resolved = settings.resolve(arguments, environ if adds else {})
+    if resolved.hidden is not None:
+        given = ("redact", arguments.redact) if arguments.redact else (REDACT, environ[REDACT])
+        raise setting_error(*given, f"left out with {VARIABLE}: the file's exporters hide nothing")
     return replace(resolved, outputs=tuple(output for output in resolved.outputs if output.from_argument))
 
 

@@ -1,9 +1,10 @@
-"""The end of a `multiprocessing` child, which runs no ``atexit`` handler."""
+"""The begin and the end of a `multiprocessing` child, which runs no ``atexit`` handler."""
 
 from __future__ import annotations
 
 import sys
 
+from codoperf_otel.sdk.ends import waking
 from codoperf_otel.sdk.handle import Handle
 
 _LAST = -100
@@ -17,10 +18,11 @@ def flush_at_process_end(handle: Handle) -> None:
     """
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
-        util.register_after_fork(handle, _add_finalizer)
+        util.register_after_fork(handle, _begin)
 
 
-def _add_finalizer(handle: Handle) -> None:
+def _begin(handle: Handle) -> None:
     from multiprocessing.util import Finalize
 
     Finalize(None, handle.end_with_process, exitpriority=_LAST)
+    waking.watch()

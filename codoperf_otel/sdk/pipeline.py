@@ -6,7 +6,7 @@ import atexit
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import MeterProvider
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from codoperf_otel._calls.gc_pauses import GcPauses
     from codoperf_otel._calls.loop_lag import LoopWatches
     from codoperf_otel._imports.watching import ImportWatch
+    from codoperf_otel.sdk.live import Live
     from codoperf_otel.sdk.signals.logs import Logs
 
 _LONGEST_PAUSE = 0.1
@@ -50,6 +51,8 @@ class Pipeline:
         self._kept: tuple[Traces | Logs, ...] = (self._traces, *_optional_signals(settings, destinations))
         if self._traces.global_provider.is_foreign or self._metrics.global_provider.is_foreign:
             log.info("A global provider is set already: what endpoint= and file= ask for is added to it")
+            if settings.hidden is not None:
+                log.warning("A global provider is set already: its own exporters hide nothing of redact=")
         self._guards: list[Guard[Any]] = [
             *(guard for signal in self._kept for guard in signal.guards),
             *self._metrics.guards,
@@ -65,12 +68,13 @@ class Pipeline:
             *watches,
         ]
         metric_parts = self._metrics.start(self._resource)
+        self._live = _live(settings)
         self.handle = Handle(
             settings.shutdown_timeout,
             (*self._kept_parts, *metric_parts),
             tuple(self._guards),
-            _start_replacing(settings),
-            (ends.leave,) if settings.signals else (),
+            (*_start_replacing(settings), *(live.end for live in self._live)),
+            (*self._giving_up(), *((ends.leave,) if settings.signals else ())),
         )
         meter_provider = self._metrics.global_provider.provider
         if self._metrics.global_provider.is_ours:
@@ -82,6 +86,9 @@ class Pipeline:
         self._hold(_telemetry.active(), meter_provider)
         self._attend(signals=settings.signals)
 
+    def _giving_up(self) -> Iterator[Callable[[], object]]:
+        return (queue.give_up for signal in self._kept for queue in signal.queues)
+
     def _hold(self, binding: _telemetry.Binding, provider: MeterProvider) -> None:
         self._instruments = binding.instruments
         if isinstance(provider, LeanMeterProvider):
@@ -91,8 +98,6 @@ class Pipeline:
         """Be there at forks and at the end."""
         atexit.register(self.handle.end_with_process)
         flush_at_process_end(self.handle)
-        if signals:
-            ends.attend(self.handle)
         if hasattr(os, "register_at_fork"):
             # registered after the SDK's own, which renew the span processors' queues and threads
             os.register_at_fork(
@@ -100,6 +105,8 @@ class Pipeline:
                 after_in_parent=self._after_fork_in_parent,
                 after_in_child=self._after_fork_in_child,
             )
+        if signals:
+            ends.attend(self.handle)
 
     def _before_fork(self) -> None:
         """Over gRPC a child cannot count on exports if the fork falls into one of its parent's."""
@@ -118,6 +125,8 @@ class Pipeline:
         if not self.handle.is_running:
             return
         losses.begin_anew()
+        for live in self._live:
+            live.begin_anew()
         parts = [*self._kept_parts, *self._metrics.inherited()]
         try:
             resource = self._own_resource()
@@ -155,6 +164,14 @@ def _destinations(settings: Settings) -> dict[str, Destination]:
         if isinstance(output, Otlp):
             endpoints.setdefault(output.label, output)
     return {label: Destination(label, hidden, endpoints.get(label)) for label, hidden in secrets.items()}
+
+
+def _live(settings: Settings) -> tuple[Live, ...]:
+    if settings.live is None:
+        return ()
+    from codoperf_otel.sdk.live import Live
+
+    return (Live(settings.live),)
 
 
 def _optional_watches(settings: Settings) -> list[GcPauses | LoopWatches | ImportWatch]:

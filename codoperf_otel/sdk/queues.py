@@ -44,6 +44,7 @@ class Queue:
         may_drop = isinstance(output, Otlp) and output.spool is None
         self._make_room = self._drop if may_drop else self._wait
         self._is_over = False
+        self._is_given_up = False
         self._dropped = Tally()
         self._say_after = 0.0
         self._said = 0
@@ -70,10 +71,13 @@ class Queue:
         """
         return length_hint(self.free) > self.full_at or self._make_room()
 
-    def take(self, number: int) -> None:
-        """The exporter has taken so many."""
+    def take(self, number: int) -> bool:
+        """The exporter has taken so many. False where they are counted as lost by now."""
         self._taker = threading.get_ident()
+        if self._is_given_up:
+            return False
         self._set_taken(self._taken + number)
+        return True
 
     def _set_taken(self, taken: int) -> None:
         self._taken = taken
@@ -128,9 +132,23 @@ class Queue:
         """What was held before and was not taken is lost: an interrupt came between."""
         held = self._handed.total
         yield
-        if self._taken < held:
-            self._destination.lost(self._signal, names.EXPORT_FAILED, held - self._taken)
-            self._set_taken(held)
+        self._lose(held - self._taken)
+
+    def give_up(self) -> None:
+        """The time for the end is over: what the exporter has not taken is lost."""
+        self._is_over = self._is_given_up = True
+        left = self._handed.total - self._taken
+        if self._lose(left) and self._destination.failing:
+            log.warning(
+                "%s: %s %s were left at the end", self._destination.label, f"{left:,}", WHAT[self._signal]
+            )
+
+    def _lose(self, number: int) -> bool:
+        if number <= 0:
+            return False
+        self._destination.lost(self._signal, names.EXPORT_FAILED, number)
+        self._set_taken(self._taken + number)
+        return True
 
     def end(self) -> None:
         """Nobody waits from now on, and nothing that comes is counted."""

@@ -18,7 +18,7 @@ from opentelemetry.sdk.resources import (
     Resource,
 )
 
-from codoperf_otel.sdk.sendable import sendable_attributes
+from codoperf_otel.sdk.sendable import SENDABLE
 
 
 def make_resource(service_name: str | None) -> Resource:
@@ -30,7 +30,7 @@ def make_resource(service_name: str | None) -> Resource:
     if SERVICE_INSTANCE_ID not in resource.attributes:  # the SDK adds one from 1.43 on
         added[SERVICE_INSTANCE_ID] = str(uuid4())
     merged = Resource(_process()).merge(resource).merge(Resource(added))
-    return Resource(sendable_attributes(merged.attributes), merged.schema_url)
+    return Resource(SENDABLE.attributes(merged.attributes), merged.schema_url)
 
 
 def _process() -> dict[str, str | int]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from codoperf_otel._environment_variables import setting_error
+from codoperf_otel._live.folder import chosen
 from codoperf_otel._readings.sampler import is_seconds
 from codoperf_otel.sdk.endpoints import otlp
 from codoperf_otel.sdk.outputs import Console, File, Otlp, Output, Signal, Spool
+from codoperf_otel.sdk.redact_setting import Hidden, redact_setting
 from codoperf_otel.sdk.spool_setting import for_endpoint, spool_setting
 from codoperf_otel.sdk.standard_variables import Variables, check_numbers
 
@@ -40,6 +43,8 @@ class Arguments(NamedTuple):
     trace_imports: float | None = None
     durable: bool | Literal["strict"] | None = None
     signals: bool = True
+    redact: Sequence[str | re.Pattern[str]] | str | None = None
+    live: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,8 @@ class Settings:
     asyncio: bool
     trace_imports: float | None
     signals: bool
+    hidden: Hidden | None
+    live: Path | None
 
 
 def resolve(arguments: Arguments, environ: Mapping[str, str]) -> Settings:
@@ -104,6 +111,8 @@ def resolve(arguments: Arguments, environ: Mapping[str, str]) -> Settings:
         arguments.asyncio,
         arguments.trace_imports,
         arguments.signals,
+        redact_setting(arguments.redact),
+        chosen(arguments.live),
     )
 
 

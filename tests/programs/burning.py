@@ -49,7 +49,7 @@ provider.add_span_processor(SimpleSpanProcessor(exporter))
 
 def program(seconds: float, size: int, *, nested: bool) -> list[str]:
     """The command of a program that takes so many seconds of CPU and holds so many MiB, itself or below."""
-    arguments = [str(seconds), str(size), "0.3", *([PROGRAM] if nested else [])]
+    arguments = [str(seconds), str(size), "1", *([PROGRAM] if nested else [])]
     return [sys.executable, "-S", "-E", "-c", PROGRAM, *arguments]
 
 

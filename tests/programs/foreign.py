@@ -363,7 +363,7 @@ def in_a_child(part, behaviour):
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        signal.alarm(10)
+        signal.alarm(30)
         try:
             os.write(writing, json.dumps(run(part, behaviour)).encode())
             os._exit(0)

@@ -95,7 +95,7 @@ def by_multiprocessing() -> tuple[int, int]:
 telemetry = codoperf_otel.configure(
     "forking", file=folder, metric_export_interval=0.5, gc_pauses=True, event_loop=0.1
 )
-burn(0.5)  # the parent's own CPU time, which no child may report
+burn(1)  # the parent's own CPU time, which no child may report
 stopped = threading.Event()
 threads = [threading.Thread(target=work, args=(job,)) for job in (operate, track, collect)]
 for thread in threads:

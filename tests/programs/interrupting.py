@@ -64,16 +64,28 @@ class Places:
             return self._step
         code, at = frame.f_code, frame.f_lasti
         before, self._before[frame] = self._before.get(frame), at
-        if self.for_signals and before not in ends_of_calls(code):
+        if self.for_signals and (before not in ends_of_calls(code) or is_left(code, before, at)):
             return self._step
         if self.most > 0 and (code, at) not in self.seen:
             self.most -= 1
             self.seen.add((code, at))
-            self.last = f"{code.co_name}:{frame.f_lineno}+{at}"
+            self.last = f"{Path(code.co_filename).stem}.{code.co_name}:{frame.f_lineno}+{at}"
             self.act()
         return self._step
 
 
+def is_left(code, before, at):
+    """Whether a call was the last in its `try` or `with`: what a handler raises after it is still inside."""
+    return handler_of(code, before) != handler_of(code, at)
+
+
+@functools.cache
+def handler_of(code, at):
+    """Where an exception at that offset is handled."""
+    return next((each.target for each in handled(code) if each.start <= at < each.end), None)
+
+
+handled = functools.cache(dis._parse_exception_table)
 SIGNALS_AFTER = {"JUMP_BACKWARD", "CALL", "CALL_KW", "CALL_FUNCTION_EX"}
 
 

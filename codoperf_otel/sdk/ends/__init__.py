@@ -1,14 +1,16 @@
 """The ends of a process that run no ``atexit`` handler: what is left is sent all the same, in bounded time.
 
-``signals`` has the handler of SIGTERM and SIGHUP, ``immediate`` what stands in the place of ``os._exit``, and
-``servers`` what uvicorn and Celery are told. Each of them asks ``last_flush`` for the end of the handle.
+``signals`` has the handler of SIGTERM and SIGHUP, ``waking`` what children need besides, ``immediate`` what
+stands in the place of ``os._exit``, and ``servers`` what uvicorn and Celery are told. Each of them asks
+``last_flush`` for the end of the handle.
 """
 
 from __future__ import annotations
 
 import atexit
+import os
 
-from codoperf_otel.sdk.ends import immediate, last_flush, servers, signals
+from codoperf_otel.sdk.ends import immediate, last_flush, servers, signals, waking
 from codoperf_otel.sdk.handle import Handle
 
 
@@ -17,6 +19,11 @@ def attend(handle: Handle) -> None:
     last_flush.handle = handle
     signals.install()
     atexit.register(signals.install)  # asyncio puts the default action in their place
+    waking.watch()
+    if hasattr(os, "register_at_fork"):  # what is registered last begins before a fork, and ends after it
+        os.register_at_fork(
+            before=signals.hold_back, after_in_parent=signals.let_come, after_in_child=signals.let_come
+        )
     immediate.replace()
     servers.watch()
 
@@ -25,5 +32,6 @@ def leave() -> None:
     """Put back what was there before."""
     servers.leave()
     immediate.restore()
+    waking.leave()
     atexit.unregister(signals.install)
     signals.remove()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import sys
 from collections.abc import Sequence
+from types import BuiltinFunctionType
 from typing import Any
 
 from codoperf_otel.sdk.handle import Handle
@@ -40,6 +41,11 @@ def _end(running: Handle, done: Any) -> None:
         running.end_within(SECONDS)
     finally:
         done.release()
+
+
+def threads_are_native() -> bool:
+    """False where gevent or eventlet have put greenlets in the place of threads."""
+    return isinstance(_thread.start_new_thread, BuiltinFunctionType)
 
 
 def _natively(names: Sequence[str]) -> list[Any]:

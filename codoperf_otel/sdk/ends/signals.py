@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from _thread import start_new_thread
+from importlib import import_module
 from types import FrameType
 
 from codoperf_otel.sdk.ends import last_flush
@@ -35,6 +36,22 @@ _MOST_PAUSES = 100
 
 _pauses: list[None] = []
 
+calls = 0
+"""How often the main thread has come to the handler. Read it as an attribute of this module."""
+
+_taken_over_in = 0
+"""The process that another thread ends: children do not inherit that."""
+
+
+class _Forking(threading.local):
+    """What signals the thread had blocked before it began to fork."""
+
+    def __init__(self) -> None:
+        self.masks: list[set[int | signal.Signals]] = []
+
+
+_forking = _Forking()
+
 
 def install() -> None:
     """Handle the signals that have the system's default action: it would end the process at once."""
@@ -57,22 +74,59 @@ def remove() -> None:
         return
 
 
+def are_handled() -> bool:
+    """Whether the handler stands for any signal."""
+    return any(signal.getsignal(number) is end_process for number in _SIGNALS)
+
+
+def hold_back() -> None:
+    """Before a fork: let signals wait. One that a child has before Python has begun anew in it is lost."""
+    if are_handled() and last_flush.threads_are_native():
+        _forking.masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
+def let_come() -> None:
+    """After a fork, in either process: let those come that have waited."""
+    if _forking.masks:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _forking.masks[-1])
+        _forking.masks.pop()
+
+
 def end_process(number: int, frame: FrameType | None) -> None:
     """The signal handler: send what is left, then let the signal do what it would have done.
 
     Where it comes in the midst of code that may hold a lock, it lets that go on and comes again. A handler of
     the program's that calls the one before it decides itself about the end.
     """
-    if signal.getsignal(number) is not end_process:
+    global calls
+    calls += 1
+    if signal.getsignal(number) is not end_process or _taken_over_in == os.getpid():
         return
-    if _may_hold_lock(frame) and _comes_again(number):
+    if (_forking.masks or _may_hold_lock(frame)) and _comes_again(number):
         return
     try:
         remove()
         last_flush.flush()
     finally:
-        os.kill(os.getpid(), number)
-        os._exit(128 + number)  # the system does not let a signal end the first process of a container
+        _end(number)
+
+
+def end_from_another_thread(number: int) -> None:
+    """The same where the main thread does not come to the handler."""
+    global _taken_over_in
+    _taken_over_in = os.getpid()
+    try:
+        last_flush.flush()
+        set_action = import_module("ctypes").pythonapi.PyOS_setsig  # `signal.signal` is the main thread's
+        set_action(number, None)
+    finally:
+        _end(number)
+
+
+def _end(number: int) -> None:
+    os.kill(os.getpid(), number)
+    os._exit(128 + number)  # the system does not let a signal end the first process of a container
 
 
 def _may_hold_lock(frame: FrameType | None) -> bool:

@@ -26,7 +26,8 @@ from codoperf_otel.sdk.outputs import Output
 from codoperf_otel.sdk.own_resource import with_resource
 from codoperf_otel.sdk.providers import GlobalProvider
 from codoperf_otel.sdk.queues import Queue
-from codoperf_otel.sdk.sendable import sendable_logs
+from codoperf_otel.sdk.redaction import redacting
+from codoperf_otel.sdk.sendable import Sendable
 from codoperf_otel.sdk.settings import Settings
 
 _OTLP = {
@@ -42,14 +43,15 @@ class Logs:
     def __init__(self, settings: Settings, destinations: Mapping[str, Destination]) -> None:
         self.global_provider = GlobalLoggerProvider()
         self._exporters = [
-            _exporter(output, destinations[output.label]) for output in self.global_provider.outputs(settings)
+            _exporter(output, destinations[output.label], redacting(settings.hidden))
+            for output in self.global_provider.outputs(settings)
         ]
         self.guards = [exporter.guard for exporter in self._exporters]
-        self._queues = [Queue(guard.output, guard.destination) for guard in self.guards]
+        self.queues = [Queue(guard.output, guard.destination) for guard in self.guards]
 
     def start(self, resource: Resource) -> Sequence[Part]:
         """Send records from now on; returns what has to be flushed and shut down."""
-        processors = list(map(QueuedLogs, self._exporters, self._queues))
+        processors = list(map(QueuedLogs, self._exporters, self.queues))
         parts = self.global_provider.add(processors, resource)
         bridge = LogBridge(self.global_provider.provider)
         bridge.start()
@@ -57,7 +59,7 @@ class Logs:
 
     def adopt(self, resource: Resource) -> None:
         """In a forked child: send under this resource, unless someone else's provider decides it."""
-        for queue in self._queues:
+        for queue in self.queues:
             queue.begin_anew()
         if not self.global_provider.is_foreign:
             for exporter in self._exporters:
@@ -133,17 +135,19 @@ class FileLogExporter(LogRecordExporter):
 class GuardedLogExporter(LogRecordExporter):
     """A log record exporter under a guard."""
 
-    def __init__(self, guard: Guard[LogRecordExporter]) -> None:
+    def __init__(self, guard: Guard[LogRecordExporter], sendable: Sendable) -> None:
         self.guard = guard
+        self._sendable = sendable
         self.resource: Resource | None = None
         self.taken: Callable[[int], object] = int
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
         """Hand the records on."""
-        self.taken(len(batch))
+        if not self.taken(len(batch)):
+            return LogRecordExportResult.FAILURE
 
         def export(exporter: LogRecordExporter) -> LogRecordExportResult:
-            return exporter.export(with_resource(sendable_logs(batch), self.resource))
+            return exporter.export(self._sendable.logs(with_resource(batch, self.resource)))
 
         return self.guard.send(export, LogRecordExportResult.FAILURE, len(batch))
 
@@ -156,13 +160,19 @@ class GuardedLogExporter(LogRecordExporter):
         self.guard.close()
 
 
-def _exporter(output: Output, destination: Destination) -> GuardedLogExporter:
+def _exporter(output: Output, destination: Destination, sendable: Sendable) -> GuardedLogExporter:
     factory = exporter_factory(
         output,
         destination,
         otlp=_OTLP,
         file=FileLogExporter,
-        console=ConsoleLogRecordExporter,
+        console=lambda: ConsoleLogRecordExporter(formatter=_printed),
         spooled=_SPOOLED,
     )
-    return GuardedLogExporter(Guard(output, destination, factory))
+    return GuardedLogExporter(Guard(output, destination, factory), sendable)
+
+
+def _printed(readable: ReadableLogRecord) -> str:
+    """A log record as the SDK prints it, but as it is sent."""
+    sent = ReadableLogRecord(readable.log_record, readable.resource, readable.instrumentation_scope)
+    return f"{sent.to_json()}\n"

@@ -35,7 +35,8 @@ from codoperf_otel.sdk.losses import points_of
 from codoperf_otel.sdk.otlp_json.metrics import encode_metrics
 from codoperf_otel.sdk.outputs import Output
 from codoperf_otel.sdk.providers import GlobalProvider
-from codoperf_otel.sdk.sendable import sendable_metrics
+from codoperf_otel.sdk.redaction import SeriesRedaction, redacting
+from codoperf_otel.sdk.sendable import Sendable
 from codoperf_otel.sdk.settings import Settings
 
 _OTLP = {
@@ -116,6 +117,7 @@ class Metrics:
             Guard(output, destination, factory),
             self._temporality,
             {Histogram: ExponentialBucketHistogramAggregation()} if self._is_exponential else {},
+            redacting(self._settings.hidden, SeriesRedaction),
         )
 
     def _make_readers(self, resource: Resource) -> list[PeriodicExportingMetricReader]:
@@ -212,9 +214,11 @@ class GuardedMetricExporter(MetricExporter):
         guard: Guard[MetricExporter],
         temporality: dict[type, AggregationTemporality],
         aggregation: dict[type, Aggregation],
+        sendable: Sendable,
     ) -> None:
         super().__init__(temporality, aggregation)
         self.guard = guard
+        self._sendable = sendable
         self._pid = os.getpid()
 
     def export(
@@ -227,7 +231,7 @@ class GuardedMetricExporter(MetricExporter):
                 return MetricExportResult.SUCCESS
 
         def export(exporter: MetricExporter) -> MetricExportResult:
-            return exporter.export(sendable_metrics(metrics_data), timeout_millis, **kwargs)
+            return exporter.export(self._sendable.metrics(metrics_data), timeout_millis, **kwargs)
 
         return self.guard.send(export, MetricExportResult.FAILURE, points_of(metrics_data))
 

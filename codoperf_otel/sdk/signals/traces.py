@@ -26,7 +26,8 @@ from codoperf_otel.sdk.outputs import Otlp, Output
 from codoperf_otel.sdk.own_resource import with_resource
 from codoperf_otel.sdk.providers import GlobalProvider
 from codoperf_otel.sdk.queues import Queue
-from codoperf_otel.sdk.sendable import sendable_spans
+from codoperf_otel.sdk.redaction import redacting
+from codoperf_otel.sdk.sendable import Sendable
 from codoperf_otel.sdk.settings import Settings
 from codoperf_otel.sdk.span_processor import ResourceSpanProcessor
 
@@ -43,23 +44,23 @@ class Traces:
     def __init__(self, settings: Settings, destinations: Mapping[str, Destination]) -> None:
         self.global_provider = GlobalTracerProvider()
         self._exporters = [
-            guarded_span_exporter(output, destinations[output.label])
+            guarded_span_exporter(output, destinations[output.label], redacting(settings.hidden))
             for output in self.global_provider.outputs(settings)
         ]
         self.guards = [exporter.guard for exporter in self._exporters]
-        self._queues = [
+        self.queues = [
             Queue(exporter.guard.output, exporter.guard.destination) for exporter in self._exporters
         ]
         self._processors = list(_watching(settings))
 
     def start(self, resource: Resource) -> Sequence[Part]:
         """Send spans from now on; returns what has to be flushed and shut down."""
-        self._processors += map(_processor, self._exporters, self._queues)
+        self._processors += map(_processor, self._exporters, self.queues)
         return self.global_provider.add(self._processors, resource)
 
     def adopt(self, resource: Resource) -> None:
         """In a forked child: send under this resource, unless someone else's provider decides it."""
-        for queue in self._queues:
+        for queue in self.queues:
             queue.begin_anew()
         if not self.global_provider.is_foreign:
             for exporter in self._exporters:
@@ -157,17 +158,19 @@ class FileSpanExporter(SpanExporter):
 class GuardedSpanExporter(SpanExporter):
     """A span exporter under a guard."""
 
-    def __init__(self, guard: Guard[SpanExporter]) -> None:
+    def __init__(self, guard: Guard[SpanExporter], sendable: Sendable) -> None:
         self.guard = guard
+        self._sendable = sendable
         self.resource: Resource | None = None
         self.taken: Callable[[int], object] = int
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Hand the spans on."""
-        self.taken(len(spans))
+        if not self.taken(len(spans)):
+            return SpanExportResult.FAILURE
 
         def export(exporter: SpanExporter) -> SpanExportResult:
-            return exporter.export(with_resource(sendable_spans(spans), self.resource))
+            return exporter.export(self._sendable.spans(with_resource(spans, self.resource)))
 
         return self.guard.send(export, SpanExportResult.FAILURE, len(spans))
 
@@ -192,9 +195,35 @@ def _watching(settings: Settings) -> Iterator[SpanProcessor]:
         yield ResourceSpanProcessor()
 
 
-def guarded_span_exporter(output: Output, destination: Destination) -> GuardedSpanExporter:
+def guarded_span_exporter(
+    output: Output, destination: Destination, sendable: Sendable
+) -> GuardedSpanExporter:
     """The exporter of an output, whose guard is to be opened first."""
     factory = exporter_factory(
-        output, destination, otlp=_OTLP, file=FileSpanExporter, console=ConsoleSpanExporter, spooled=_SPOOLED
+        output,
+        destination,
+        otlp=_OTLP,
+        file=FileSpanExporter,
+        console=lambda: ConsoleSpanExporter(formatter=_printed),
+        spooled=_SPOOLED,
     )
-    return GuardedSpanExporter(Guard(output, destination, factory))
+    return GuardedSpanExporter(Guard(output, destination, factory), sendable)
+
+
+def _printed(span: ReadableSpan) -> str:
+    """A span as the SDK prints it, which reads its own private fields: those of what is sent."""
+    sent = ReadableSpan(
+        span.name,
+        span.context,
+        span.parent,
+        span.resource,
+        span.attributes,
+        span.events,
+        span.links,
+        span.kind,
+        status=span.status,
+        start_time=span.start_time,
+        end_time=span.end_time,
+        instrumentation_scope=span.instrumentation_scope,
+    )
+    return f"{sent.to_json()}\n"
