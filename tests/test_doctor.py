@@ -303,10 +303,15 @@ def test_no_secret_of_a_query_is_shown(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["CERTIFICATE", "TRACES_CERTIFICATE", "CLIENT_CERTIFICATE"])
-def test_a_certificate_that_cannot_be_read(doctor, serve, monkeypatch, name):
-    """The variables are named."""
+def test_a_certificate_that_cannot_be_read(doctor, serve, monkeypatch, tmp_path, name):
+    """The variable is named, whether there is no such file or it holds something else."""
     port, _ = serve()
     monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{name}", "no/such.pem")
+    checks, status = doctor("--endpoint", f"https://127.0.0.1:{port}")
+    assert status == 1
+    assert f"OTEL_EXPORTER_OTLP_{name} is 'no/such.pem'" in checks["settings"]["text"]
+    (tmp_path / "other.pem").write_text("no certificate")
+    monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{name}", str(tmp_path / "other.pem"))
     checks, status = doctor("--endpoint", f"https://127.0.0.1:{port}")
     assert status == 1
     assert checks["encryption"]["status"] == "failed"

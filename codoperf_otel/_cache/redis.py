@@ -77,12 +77,15 @@ class Redis:
         self._deadline = Deadline()
         self._off_until = float("-inf")
         self._is_first_failure = Once()
-        self.forked()
-
-    def forked(self) -> None:
-        """Leave the connections to the parent."""
         self._made: Any = None
         self._leases: dict[str, float] = {}
+
+    def forked(self) -> None:
+        """Leave the connections to the parent. To close them takes a lock, which a thread of its may have."""
+        if self._made is not None:
+            self._made.auto_close_connection_pool = False
+            self._made = None
+        self._leases = {}
 
     @property
     def _client(self) -> Any:

@@ -68,7 +68,6 @@ def begin(
     call = _new(make)
     call.fill(site, here, lineage, within, invocation, around, started, epoch, running_task())
     is_bound = site.agent is not None or (invocation is not None and invocation.budgets)
-    binding = in_force.binding
     try:
         call.invocation = joined(invocation, call) if is_bound else invocation
         shared = None if site.execution is None else share_span(call, parent, around, here.attributes)
@@ -76,7 +75,7 @@ def begin(
             call.span = shared
         elif (
             not clock.busy
-            and (binding.makes_spans or (binding.follows_provider and trace._TRACER_PROVIDER is not None))
+            and ((held := in_force.binding).makes_spans or (held.follows_provider and trace._TRACER_PROVIDER))
             and not around.get(_SUPPRESSED)
             and (not site.is_selective or _has_span(site, started))
         ):

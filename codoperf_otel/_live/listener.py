@@ -155,8 +155,8 @@ def _listening(path: Path) -> socket.socket:
 def _remove_abandoned(folder: Path) -> None:
     """Remove the sockets of processes that were killed."""
     try:
-        for path in sockets(folder).values():
-            if not is_answered(path):
+        for pid, path in sockets(folder).items():
+            if pid != os.getpid() and not is_answered(path):
                 path.unlink(missing_ok=True)
     except OSError as error:
         log.debug("sockets of ended processes stay in %s: %s", folder, error)
