@@ -177,10 +177,10 @@ def module_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
 
 def _is_from_elsewhere(module: object, folder: Path) -> bool:
     try:
-        spec: ModuleSpec | None = getattr(module, "__spec__", None)
+        spec = getattr(module, "__spec__", None)
     except Exception:  # a module of a test's that refuses to be asked
         return False
-    if spec is None:
+    if not isinstance(spec, ModuleSpec):
         return False
     places = [spec.origin] if spec.has_location else spec.submodule_search_locations or ()
     return any(not Path(str(place)).is_relative_to(folder) for place in places)
