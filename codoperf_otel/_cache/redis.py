@@ -100,13 +100,16 @@ class Redis:
 
     def _make(self) -> Any:
         limit = self._server.timeout
-        return redis.Redis.from_url(
+        client = redis.Redis.from_url(
             self._server.url,
             connection_class=limited(_kind_of(self._server.url), self._deadline, limit),
             socket_timeout=limit,
             socket_connect_timeout=limit,
             retry=Retry(NoBackoff(), 0),  # its own would wait some time limits long
         )
+        pool = client.connection_pool
+        pool.connection_class(**pool.connection_kwargs)  # not connected: the first one made imports something
+        return client
 
     def get(self, location: Location) -> Item | None:
         key = self._key(location)
