@@ -130,6 +130,16 @@ def test_a_servers_claim_ends(valkey, monkeypatch):
     assert not mine.claim(location())
 
 
+def test_who_is_refused_a_claim_leaves_it_to_its_holder(valkey):
+    """Another thread of the process that asks in vain does not keep the holder from giving it back."""
+    mine, theirs = (RedisTier(valkey.url, timeout=5, prefix="held").make(lambda *_: None) for _ in range(2))
+    assert mine.claim(location())
+    assert not mine.claim(location())
+    mine.give_back(location())
+    assert theirs.claim(location())
+    theirs.give_back(location())
+
+
 def test_a_server_keeps_no_claim(valkey):
     """Once the value is there, and once a computation has failed, the claim is gone."""
     tier = RedisTier(valkey.url, timeout=5, prefix="kept")

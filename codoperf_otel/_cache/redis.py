@@ -161,10 +161,13 @@ class Redis:
 
     def claim(self, location: Location) -> bool:
         name = self._claim_of(location)
+        held = self._leases.get(name)
         self._leases[name] = self._clock() + claims.PATIENCE  # first: an interrupt may come once it is taken
         taken: bool | None = self._run(lambda: self._take(name), None)
-        if not taken:
+        if not taken:  # another thread of this process may have it
             self._leases.pop(name, None)
+            if held is not None:
+                self._leases[name] = held
         return taken is not False
 
     def _take(self, name: str) -> bool | None:
