@@ -16,6 +16,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+_IMMUTABLE = 1 << 8
+"""The flag of classes that nothing can be set on, as those written in C."""
+
+
 class OperationScope(Scope):
     """A block of code recorded as one call; as a decorator, each call of the function."""
 
@@ -39,6 +43,8 @@ def decorated(
         TypeError: `func` cannot be decorated.
     """
     check_callable(caller, func)
+    if isinstance(func, type) and func.__flags__ & _IMMUTABLE:
+        raise TypeError(f"{caller} cannot decorate {func!r}: its methods cannot be replaced")
     return monitored(func, make_site) if variables.flag(variables.ENABLED, default=True) else func
 
 
