@@ -6,10 +6,12 @@ import importlib
 import json
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
 import codoperf_otel as co
+from codoperf_otel._frameworks.recorded import Execution, block
 
 BASE = """
 class BaseTool:
@@ -144,6 +146,22 @@ def test_where_the_package_is_switched_off(langchain, telemetry, monkeypatch):
     langchain()
     co.instrument_agents()
     assert not hasattr(imported().run, "__wrapped__")
+
+
+@pytest.mark.parametrize("has_failed", [False, True])
+def test_a_framework_with_histograms_of_its_own(telemetry, has_failed):
+    """What it records itself is not recorded again, but is in the totals of the agent."""
+    execution = Execution("tool", "timed", "framework", is_timed=True)
+    with co.agent("planner"):
+        for _ in range(2):
+            with suppress(LookupError), block(execution), co.tool("timed"):
+                if has_failed:
+                    raise LookupError("nothing")
+        with co.tool("timed"):
+            pass
+    durations = telemetry.points("gen_ai.execute_tool.duration").values()
+    assert [(point.attributes["gen_ai.tool.name"], point.count) for point in durations] == [("timed", 1)]
+    assert telemetry.values("codoperf.agent.tool_calls")[frozenset({("gen_ai.agent.name", "planner")})] >= 3
 
 
 PROGRAM = """
