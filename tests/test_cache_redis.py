@@ -99,7 +99,7 @@ class TestShared:
         (found,) = [
             value
             for key, value in telemetry.values("codoperf.cache.lookups").items()
-            if ("codoperf.cache.tier", "redis") in key
+            if {("codoperf.cache.tier", "redis"), ("codoperf.cache.name", manager.name)} <= set(key)
         ]
         assert found >= 1
 
