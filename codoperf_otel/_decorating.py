@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from types import CodeType
 from typing import Any, ParamSpec, TypeVar
 
 from codoperf_otel import _environment_variables as variables
 from codoperf_otel._calls.driver import monitored
 from codoperf_otel._calls.scopes import Scope
 from codoperf_otel._calls.sites import Site
+from codoperf_otel._statistics.monitor import PerformanceMonitor, global_monitor
+from codoperf_otel._telemetry import names
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+_IMMUTABLE = 1 << 8
+"""The flag of classes that nothing can be set on, as those written in C."""
 
 
 class OperationScope(Scope):
@@ -39,6 +46,8 @@ def decorated(
         TypeError: `func` cannot be decorated.
     """
     check_callable(caller, func)
+    if isinstance(func, type) and func.__flags__ & _IMMUTABLE:
+        raise TypeError(f"{caller} cannot decorate {func!r}: its methods cannot be replaced")
     return monitored(func, make_site) if variables.flag(variables.ENABLED, default=True) else func
 
 
@@ -71,6 +80,31 @@ def checked_name(caller: str, name: object) -> str:
     return name
 
 
+def checked_monitor(caller: str, monitor: object) -> PerformanceMonitor:
+    """The monitor that `caller` was given, else the global one.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if monitor is None:
+        return global_monitor
+    if not isinstance(monitor, PerformanceMonitor):
+        raise TypeError(f"{caller}: the monitor must be a PerformanceMonitor, not {monitor!r}")
+    return monitor
+
+
+def checked_names(option: str, given: object) -> tuple[str, ...]:
+    """Several names that an option was given.
+
+    Raises:
+        ValueError: they are none.
+    """
+    found = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
+    if isinstance(given, str) or not all(isinstance(name, str) for name in found):
+        raise variables.setting_error(option, given, "a tuple of names")
+    return found
+
+
 def inner_function(func: Any) -> Any:
     """What a class method, a static method or a partial is made of."""
     while isinstance(func, functools.partial | classmethod | staticmethod):
@@ -99,3 +133,14 @@ def _owner_of(method: Any) -> type:
 def description_of(func: Callable[..., Any]) -> str | None:
     """The docstring of a callable."""
     return inspect.getdoc(inner_function(func))
+
+
+def place_in_code(func: Callable[..., Any]) -> dict[str, Any]:
+    """File and line of a callable, as attributes; none of what is written in C."""
+    try:
+        code = getattr(inspect.unwrap(func), "__code__", None)
+    except ValueError:  # an object that has whatever attribute is asked for
+        return {}
+    if not isinstance(code, CodeType):
+        return {}
+    return {names.CODE_FILE_PATH: code.co_filename, names.CODE_LINE_NUMBER: code.co_firstlineno}

@@ -60,7 +60,8 @@ class JsonFormatter(logging.Formatter):
 def _timestamp(seconds: float) -> str:
     try:
         return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    except (OverflowError, OSError, TypeError, ValueError):  # not made by `logging`
+    except (OverflowError, OSError, TypeError, ValueError) as error:  # not made by `logging`
+        raise_interrupt(error)
         return represented(seconds)
 
 

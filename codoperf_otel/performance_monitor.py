@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import inspect
+import sys
 from collections.abc import Callable, Iterable
-from types import CodeType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from opentelemetry.trace import INVALID_SPAN, Span
@@ -17,7 +16,15 @@ from codoperf_otel._calls.context import current_call
 from codoperf_otel._calls.meters import MEMORY
 from codoperf_otel._calls.operation_sites import operation_site, tracked_site
 from codoperf_otel._calls.sites import Site, SpanRate
-from codoperf_otel._decorating import OperationScope, checked_name, decorated, names_of
+from codoperf_otel._decorating import (
+    OperationScope,
+    checked_monitor,
+    checked_name,
+    checked_names,
+    decorated,
+    names_of,
+    place_in_code,
+)
 from codoperf_otel._statistics.monitor import PerformanceMonitor
 from codoperf_otel._statistics.monitor import global_monitor as _performance_monitor
 from codoperf_otel._telemetry import names
@@ -105,15 +112,15 @@ def monitor_performance(
             captured arguments.
 
     Raises:
-        TypeError: the name is no text; what is decorated is not callable.
+        TypeError: the name is no text, the monitor none; what is decorated is not callable.
         ValueError: an option, or the variable that stands for it, is wrong; the message names it, its
             value and what is allowed. The name is empty.
     """
     make_site = functools.partial(
         _function_site,
-        monitor=monitor or _performance_monitor,
+        monitor=checked_monitor("monitor_performance", monitor),
         memory=memory,
-        capture=tuple(capture),
+        capture=checked_names("capture", capture),
         redact=redact,
         max_spans_per_second=max_spans_per_second,
         min_span_duration=min_span_duration,
@@ -166,22 +173,12 @@ def _function_site(
         cell_name=qualified,
         histogram=names.FUNCTION_DURATION,
         monitor=monitor,
-        attributes={names.CODE_FUNCTION_NAME: qualified, **_place_in_code(func)},
+        attributes={names.CODE_FUNCTION_NAME: qualified, **place_in_code(func)},
         meters=(MEMORY,) if memory else (),
         capture=captured,
         span_rate=SpanRate(rate) if rate is not None else None,
-        min_span_ns=int(shortest * 1e9) if shortest is not None else 0,
+        min_span_ns=int(min(shortest * 1e9, sys.maxsize)) if shortest is not None else 0,
     )
-
-
-def _place_in_code(func: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        code = getattr(inspect.unwrap(func), "__code__", None)
-    except ValueError:  # an object that has whatever attribute is asked for
-        return {}
-    if not isinstance(code, CodeType):
-        return {}
-    return {names.CODE_FILE_PATH: code.co_filename, names.CODE_LINE_NUMBER: code.co_firstlineno}
 
 
 def performance_context(operation: str, /, **attributes: Any) -> OperationScope:

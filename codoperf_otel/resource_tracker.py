@@ -166,18 +166,22 @@ def _unknown(operation: str) -> ResourceTrackingResult:
 
 
 class _Tracked(Generic[P, R]):
-    """A function whose calls are tracked; in a ``with`` block, itself."""
+    """A function whose calls are tracked; in a ``with`` block, itself.
 
-    def __init__(self, func: Callable[P, R], tracked: Callable[P, R]) -> None:
-        functools.update_wrapper(self, func)
-        self._tracked: Any = tracked
+    For `inspect` and others it is the function: whatever it is asked, that answers.
+    """
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        returned: R = self._tracked(*args, **kwargs)
+    __slots__ = ("__weakref__", "function")
+
+    def __init__(self, function: Callable[P, R]) -> None:
+        object.__setattr__(self, "function", function)
+
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        returned: R = _function_of(self)(*args, **kwargs)
         return returned
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        return self._tracked.__get__(instance, owner)
+        return _function_of(self).__get__(instance, owner)
 
     def __enter__(self) -> Callable[P, R]:
         return self
@@ -187,12 +191,24 @@ class _Tracked(Generic[P, R]):
     ) -> None:
         pass
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._tracked, name)
+    def __getattribute__(self, name: str) -> Any:
+        return object.__getattribute__(self, name) if name in _OWN else getattr(_function_of(self), name)
 
-    def __reduce__(self) -> str:
-        name: str = self._tracked.__qualname__
-        return name
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(_function_of(self), name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(_function_of(self), name)
+
+    def __repr__(self) -> str:
+        return repr(_function_of(self))
+
+    def __reduce_ex__(self, protocol: Any) -> str:
+        return str(self.__qualname__)
+
+
+_OWN = frozenset({"__enter__", "__exit__", "__reduce_ex__"})
+_function_of: Callable[[Any], Any] = vars(_Tracked)["function"].__get__
 
 
 def track_memory_usage(func: Callable[P, R]) -> _Tracked[P, R]:
@@ -212,7 +228,7 @@ def track_memory_usage(func: Callable[P, R]) -> _Tracked[P, R]:
     """
     check_callable("track_memory_usage", func)
     tracked = profile_memory_usage(func)
-    return _Tracked(func, tracked) if _is_plain(func) else cast("_Tracked[P, R]", tracked)
+    return _Tracked(tracked) if _is_plain(func) else cast("_Tracked[P, R]", tracked)
 
 
 def _is_plain(func: Any) -> bool:

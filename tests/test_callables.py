@@ -173,8 +173,10 @@ def test_kind(decorator, plain):
 
 @every_callable
 def test_signature(decorator, plain):
-    """`inspect.signature` gives the same, or fails in the same way."""
-    assert outcome(inspect.signature, decorator(plain)) == outcome(inspect.signature, plain)
+    """`inspect.signature` gives the same, annotations resolved, or fails in the same way."""
+    resolved = functools.partial(inspect.signature, eval_str=True)
+    for ask in (inspect.signature, resolved):
+        assert outcome(ask, decorator(plain)) == outcome(resolved, plain)
 
 
 @pytest.mark.parametrize(
@@ -187,8 +189,14 @@ def test_signature(decorator, plain):
     ],
 )
 def test_argument_names(decorator, plain):
-    """`inspect.getfullargspec` gives the same. Of what is bound it shows `self`, which no function has."""
-    assert inspect.getfullargspec(decorator(plain)) == inspect.getfullargspec(plain)
+    """`inspect.getfullargspec` gives the same, annotations resolved.
+
+    Of what is bound it shows `self`, which no function has.
+    """
+    *found, annotations = inspect.getfullargspec(decorator(plain))
+    *expected, unresolved = inspect.getfullargspec(plain)
+    assert (found, annotations.keys()) == (expected, unresolved.keys())
+    assert not any(isinstance(each, str) for each in annotations.values())
 
 
 @decorating
@@ -288,16 +296,47 @@ def elsewhere():
 @monitoring
 @pytest.mark.parametrize("name", KINDS)
 def test_annotations_resolve_in_the_functions_own_module(decorator, elsewhere, name):
-    """A framework that evaluates a string annotation in `__globals__` finds what it names."""
+    """A framework that evaluates them in `__globals__`, or has `inspect` do so, finds what they name."""
     decorated = decorator(getattr(elsewhere, name))
-    annotation = inspect.signature(decorated).parameters["item"].annotation
-    assert eval(annotation, decorated.__globals__) is elsewhere.Item
+    assert eval(decorated.__annotations__["item"], decorated.__globals__) is elsewhere.Item
+    for signature in (inspect.signature(decorated), inspect.signature(decorated, eval_str=True)):
+        assert signature.parameters["item"].annotation is elsewhere.Item
     assert typing.get_type_hints(decorated)["item"] is elsewhere.Item
     assert inspect.get_annotations(decorated, eval_str=True)["item"] is elsewhere.Item
     assert (
         inspect.signature(decorated.__wrapped__, eval_str=True).parameters["item"].annotation
         is elsewhere.Item
     )
+
+
+@decorating
+def test_annotations_resolve_once_all_names_are_there(decorator):
+    """Until then they are texts, as Python has them; nothing else of the signature waits for them."""
+    module = types.ModuleType("unfinished")
+    exec(compile("def use(item: 'Later', n: 'int' = 1) -> 'Later': ...", "<test>", "exec"), vars(module))
+    signature = inspect.signature(decorator(module.use))
+    assert str(signature) == "(item: 'Later', n: 'int' = 1) -> 'Later'"
+    module.Later = Later
+    assert signature == inspect.signature(module.use, eval_str=True)
+    assert signature.replace(return_annotation=None).return_annotation is None
+    assert pickle.loads(pickle.dumps(signature)) == copy.copy(signature) == signature
+    assert signature.bind(1).arguments == {"item": 1}
+
+
+@decorating
+def test_a_tool_of_an_mcp_server(decorator):
+    """The MCP SDK makes the schemas of a decorated function with annotations that are texts."""
+    server = pytest.importorskip("mcp.server.mcpserver")
+
+    def later(day: dt.date, days: int = 1) -> dict[str, dt.date]:
+        return {"day": day + dt.timedelta(days)}
+
+    async def used(function):
+        tools = server.MCPServer("test", tools=[server.tools.Tool.from_function(function)])
+        result = await tools.call_tool("later", {"day": "2020-01-01", "days": 2})
+        return await tools.list_tools(), result.structured_content
+
+    assert asyncio.run(used(decorator(later))) == asyncio.run(used(later))
 
 
 @monitoring
@@ -528,6 +567,14 @@ def test_abstract_methods_stay_abstract(decorator):
 
     with pytest.raises(TypeError, match="abstract"):
         Base()
+
+
+@monitoring
+@pytest.mark.parametrize("written_in_c", [str, int, dt.date, Exception])
+def test_a_class_whose_methods_cannot_be_replaced(decorator, written_in_c):
+    """One error at decoration, and the class is as before."""
+    with pytest.raises(TypeError, match=f"cannot decorate <class '.*{written_in_c.__name__}'>: its methods"):
+        decorator(written_in_c)
 
 
 @monitoring

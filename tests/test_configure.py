@@ -272,6 +272,7 @@ def test_none_switches_a_signal_off():
         ({"event_loop": 1e300}, {}, "event_loop is 1e+300"),
         ({"trace_imports": 0}, {}, "trace_imports is 0: it must be a number of seconds above 0"),
         ({"shutdown_timeout": 10**400}, {}, "shutdown_timeout is 1000"),
+        ({"shutdown_timeout": None}, {}, "shutdown_timeout is None: it must be a number of seconds above 0"),
         (
             {"metric_export_interval": "1"},
             {},

@@ -304,12 +304,39 @@ def test_quick_call_that_fails_has_its_span(telemetry):
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("max_spans_per_second", 0), ("min_span_duration", -1), ("min_span_duration", "x")]
+    ("option", "value", "allowed"),
+    [
+        ("max_spans_per_second", 0, "a number above 0"),
+        ("max_spans_per_second", 10**400, "a number above 0"),
+        ("min_span_duration", -1, "a number above 0"),
+        ("min_span_duration", "x", "a number above 0"),
+        ("capture", None, "a tuple of names"),
+        ("capture", "obj", "a tuple of names"),
+        ("capture", b"obj", "a tuple of names"),
+    ],
 )
-def test_wrong_option_is_one_clear_error(option, value):
+def test_wrong_option_is_one_clear_error(option, value, allowed):
     """A wrong option names itself, its value and what is allowed."""
-    with pytest.raises(ValueError, match=f"^{option} is {value!r}: it must be a number above 0$"):
+    with pytest.raises(ValueError, match=f"^{option} is {value!r}: it must be {allowed}$"):
         monitor_performance(**{option: value})(len)
+
+
+def test_a_redaction_is_a_function():
+    """Anything else is refused at decoration, not where a call is to be shown."""
+    with pytest.raises(ValueError, match=r"^redact is 'x': it must be a function of a name and a value$"):
+        monitor_performance(capture=("obj",), redact="x")(len)
+
+
+@pytest.mark.parametrize("monitor", ["x", 0, [], PerformanceMonitor])
+def test_a_monitor_is_one(monitor):
+    """Anything else is refused at decoration: no call fails for it, and none is counted elsewhere."""
+    with pytest.raises(TypeError, match=r"^monitor_performance: the monitor must be a PerformanceMonitor"):
+        monitor_performance("f", monitor)
+
+
+def test_the_longest_duration_without_a_span():
+    """A number that no integer of nanoseconds holds is as good as never."""
+    assert monitor_performance(min_span_duration=1.7e308)(len)("ab") == 2
 
 
 def test_variables_are_package_wide_defaults(telemetry, monkeypatch):

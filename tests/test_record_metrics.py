@@ -23,8 +23,18 @@ def record(monitor, **given):
     monitor.record_metrics(**{"function_name": "f", "execution_time": 0.1, **given})
 
 
+class Failing:
+    """Says that it is a number, and cannot say which."""
+
+    def __float__(self):
+        raise LookupError
+
+    def __repr__(self):
+        raise LookupError
+
+
 @values
-@pytest.mark.parametrize("value", ["0.1", b"1", [1], 1j, object], ids=repr)
+@pytest.mark.parametrize("value", ["0.1", b"1", [1], 1j, object, Failing()], ids=lambda value: type(value))
 def test_what_is_no_number_is_refused(parameter, value):
     """It is a `TypeError` that names the parameter, where it is handed over, and nothing is counted."""
     monitor = PerformanceMonitor()

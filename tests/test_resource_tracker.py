@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
 import inspect
 import itertools
@@ -12,6 +13,8 @@ import random
 import statistics
 import threading
 import time
+import unittest.mock
+import weakref
 
 import pytest
 from fresh_memory import fresh
@@ -373,7 +376,11 @@ class TestTrackMemoryUsage:
     def test_stays_what_it_was(self):
         """Name, docstring, signature, kind, binding and pickling."""
         assert (doubled.__name__, doubled.__doc__) == ("doubled", "Twice the number.")
-        assert inspect.signature(doubled) == inspect.signature(doubled.__wrapped__)
+        assert inspect.signature(doubled) == inspect.signature(doubled.__wrapped__, eval_str=True)
+        assert inspect.isfunction(doubled)
+        assert inspect.getsource(doubled) == inspect.getsource(doubled.__wrapped__)
+        assert weakref.ref(doubled)() is copy.deepcopy(doubled) is doubled
+        assert repr(doubled).startswith("<function doubled")
 
         class Holder:
             @track_memory_usage
@@ -399,6 +406,31 @@ class TestTrackMemoryUsage:
         assert inspect.iscoroutinefunction(track_memory_usage(coroutine))
         assert inspect.isgeneratorfunction(track_memory_usage(generator))
         assert asyncio.run(track_memory_usage(coroutine)()) == 1
+
+    def test_every_argument_is_the_functions(self):
+        """Also one of the name `self`, as Celery's tasks have, and they are checked as the function's."""
+
+        @track_memory_usage
+        def bound(self, **more):
+            return self, more
+
+        assert bound(self=1, function=2) == (1, {"function": 2})
+        with pytest.raises(TypeError, match="missing a required argument: 'self'"):
+            unittest.mock.create_autospec(bound)()
+
+    def test_attributes_are_the_functions(self):
+        """They are read, set and deleted."""
+
+        def tagged():
+            pass
+
+        tagged.tag = 1
+        tracked = track_memory_usage(tagged)
+        assert tracked.tag == 1
+        tracked.tag = 2
+        assert tracked.tag == 2
+        del tracked.tag
+        assert not hasattr(tracked, "tag")
 
     def test_is_pickled_by_name(self, monkeypatch):
         """As a function is."""

@@ -166,7 +166,8 @@ def _began() -> float:
         with open("/proc/self/stat", "rb") as file:
             ticks = int(file.read().rpartition(b")")[2].split()[19]) + 1
         return min(now, now - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK"))
-    except (OSError, AttributeError, ValueError, IndexError):
+    except (OSError, AttributeError, ValueError, IndexError) as error:
+        raise_interrupt(error)
         return now
 
 

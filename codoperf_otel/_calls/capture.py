@@ -10,6 +10,7 @@ from typing import Any
 from opentelemetry.trace import Span
 
 from codoperf_otel._calls.short_repr import cut, short_repr
+from codoperf_otel._environment_variables import setting_error
 from codoperf_otel._once import OncePerKey
 from codoperf_otel._telemetry import names
 from codoperf_otel._telemetry.interrupts import raise_interrupt
@@ -27,6 +28,8 @@ class Capture:
     __slots__ = ("_is_first", "_names", "_redact", "_result", "_signature")
 
     def __init__(self, func: Callable[..., Any], chosen: Iterable[str], redact: Redact | None) -> None:
+        if redact is not None and not callable(redact):
+            raise setting_error("redact", redact, "a function of a name and a value")
         self._signature = inspect.signature(func)
         self._names = tuple(name for name in chosen if name != RESULT)
         self._result = RESULT in tuple(chosen)

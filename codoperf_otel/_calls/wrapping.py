@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
+from codoperf_otel._calls.signatures import signature_of
 from codoperf_otel._telemetry.interrupts import raise_interrupt
 
 Function = Callable[..., Any]
@@ -59,7 +60,7 @@ def _add_signature(made: Any, func: Function) -> None:
     if hasattr(func, "__wrapped__"):  # then it is to see what `func` itself takes: mostly anything
         return
     try:
-        made.__signature__ = inspect.signature(func)
+        made.__signature__ = signature_of(func)
     except (TypeError, ValueError):  # some functions written in C have none
         return
 

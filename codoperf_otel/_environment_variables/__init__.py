@@ -144,7 +144,7 @@ def positive(name: str, value: object) -> float:
     """
     try:
         number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = -1.0
     if not 0 < number < float("inf"):
         raise setting_error(name, value, "a number above 0")

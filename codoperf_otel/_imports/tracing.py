@@ -114,7 +114,8 @@ def _rss_reader() -> Callable[[], int | None]:
     """What reads the resident memory of this process, where the system tells it."""
     try:
         statm, page = os.open("/proc/self/statm", os.O_RDONLY), os.sysconf("SC_PAGE_SIZE")
-    except OSError:
+    except OSError as error:
+        _raise_interrupt(error)
         return lambda: None
 
     def rss() -> int | None:

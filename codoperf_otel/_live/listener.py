@@ -159,4 +159,5 @@ def _remove_abandoned(folder: Path) -> None:
             if pid != os.getpid() and not is_answered(path):
                 path.unlink(missing_ok=True)
     except OSError as error:
+        raise_interrupt(error)
         log.debug("sockets of ended processes stay in %s: %s", folder, error)

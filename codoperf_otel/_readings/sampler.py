@@ -92,6 +92,7 @@ class Sampler:
         try:
             thread.start()
         except RuntimeError as error:  # no more threads are allowed, or the interpreter ends
+            raise_interrupt(error)
             log.warning("nothing is sampled: %s", error)
         else:
             self._thread = thread

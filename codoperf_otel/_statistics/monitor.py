@@ -163,6 +163,9 @@ def _figure(name: str, value: Any) -> float:
         figure = float(value)
     except OverflowError:
         figure = -1.0
+    except Exception as error:
+        raise_interrupt(error)
+        raise TypeError(f"{name} must be a number, not {represented(value):.40}") from error
     if not 0 <= figure < HIGHEST:
         raise ValueError(f"{name} is {represented(value):.40}: it must be a number from 0 to {HIGHEST:g}")
     return figure

@@ -85,7 +85,7 @@ def resolve(arguments: Arguments, environ: Mapping[str, str]) -> Settings:
         ("event_loop", arguments.event_loop),
         ("trace_imports", arguments.trace_imports),
     ):
-        if seconds is not None and not is_seconds(seconds):
+        if not is_seconds(seconds) and (seconds is not None or name == "shutdown_timeout"):
             raise setting_error(name, seconds, "a number of seconds above 0")
     if arguments.service_name is not None and not _is_text(arguments.service_name):
         raise setting_error("service_name", arguments.service_name, "a text that is not empty")

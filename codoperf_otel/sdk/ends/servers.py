@@ -11,6 +11,7 @@ from typing import Any
 
 from codoperf_otel._patching.import_hook import Hook
 from codoperf_otel._patching.replacing import Replacement, restore
+from codoperf_otel._telemetry.interrupts import raise_interrupt
 from codoperf_otel.sdk.ends import last_flush
 
 _replaced: list[Replacement] = []
@@ -64,7 +65,8 @@ async def _flush() -> None:
         return
     try:
         await to_thread(handle.force_flush, last_flush.SECONDS)
-    except RuntimeError:  # the program has shut the loop's threads down
+    except RuntimeError as error:  # the program has shut the loop's threads down
+        raise_interrupt(error)
         handle.force_flush(last_flush.SECONDS)
 
 

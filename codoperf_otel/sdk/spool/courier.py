@@ -44,8 +44,8 @@ class Courier:
         """End the thread's pause. Threads and signal handlers may do so at any time."""
         try:
             self._bell.release()
-        except RuntimeError:
-            return  # somebody else has just done it
+        except RuntimeError as error:  # somebody else has just done it
+            raise_interrupt(error)
 
     def _run(self) -> None:
         while not self._is_ending:
