@@ -54,8 +54,9 @@ class ResourceSpanProcessor(SpanProcessor):
             return
         try:
             around = runtime.get_current() if parent_context is None else parent_context
-            opened = _Opened(span, span.get_span_context().span_id, *named_in(around))
-            opened.begin(span, opened_window() if self._memory else None, call_in(around))
+            call = call_in(around)
+            opened = _Opened(span, span.get_span_context().span_id, *named_in(around, call))
+            opened.begin(span, opened_window() if self._memory else None, call)
         except Exception as error:
             failed("a span of another library is not measured", error)
 
