@@ -103,7 +103,8 @@ class _Opened(ForeignSpan):
         except Exception as error:
             failed("a span of another library has no CPU time", error)
         finally:
-            self.abandon()
+            if not self.has_left:
+                self.abandon()
             self.let_go(agent)
             _take_off(span, self, end)
         end(*arguments, **named)
