@@ -59,9 +59,11 @@ def prepared_lender_in(context: Context) -> Lender | None:
     return lender
 
 
-def named_in(context: Context) -> tuple[Lineage | None, ForeignSpan | None]:
-    """The agent in force in a Context; where spans of other libraries may name one, the innermost of them."""
-    call = call_in(context)
+def named_in(context: Context, call: Call | None) -> tuple[Lineage | None, ForeignSpan | None]:
+    """The agent in force in a Context, which carries this call, and the innermost span that may name one.
+
+    Such a span is one of another library.
+    """
     span = context.get(SPAN_KEY)
     if span is not None and (call is None or span is not call.span):
         found = charged_for(span)
@@ -74,7 +76,7 @@ def named_in(context: Context) -> tuple[Lineage | None, ForeignSpan | None]:
 
 def agent_in(context: Context) -> Lineage | None:
     """The agent in force in a Context."""
-    return named_in(context)[0] if context else None
+    return named_in(context, call_in(context))[0] if context else None
 
 
 def agent_in_force() -> Lineage | None:

@@ -26,30 +26,28 @@ if TYPE_CHECKING:
     from codoperf_otel._calls.call import Call
     from codoperf_otel._calls.foreign_spans import ForeignSpan
     from codoperf_otel._calls.lineages import Lineage
-    from codoperf_otel._calls.sites import Ending
 
 
-def end_agent(call: Call, ending: Ending) -> None:
+def end_agent(call: Call, wall_ns: int, cpu_ns: int | None, measured: Mapping[str, Any]) -> None:
     """Count a run that has ended."""
-    lineage = call.site_for_agent.lineage
-    if lineage is None or call.invocation is None:
+    here = call.site_for_agent
+    if here.lineage is None or call.invocation is None:
         return
-    lineage.add(INVOCATIONS, 1)
-    lineage.add(WALL_NS, ending.wall_ns)
-    if (waiting_ns := _waiting_ns(call, ending)) is not None:
-        lineage.add(WAITING_NS, waiting_ns)
-    if (peak := ending.measured.get(names.PROCESS_MEMORY_PEAK)) is not None:
-        lineage.add(PEAK, peak)
-    ended_unix_ns = call.epoch_ns + call.paused_ns
-    if (attributes := call.site_for_agent.duration_attributes) is not None:
-        record_run(attributes, ended_unix_ns, call.invocation.values())
+    used = [(INVOCATIONS, 1), (WALL_NS, wall_ns)]
+    if (waiting_ns := _waiting_ns(call, wall_ns, cpu_ns)) is not None:
+        used.append((WAITING_NS, waiting_ns))
+    if (peak := measured.get(names.PROCESS_MEMORY_PEAK)) is not None:
+        used.append((PEAK, peak))
+    here.lineage.add_all(used)
+    if (attributes := here.duration_attributes) is not None:
+        record_run(attributes, call.epoch_ns + call.paused_ns, call.invocation.values())
 
 
-def _waiting_ns(call: Call, ending: Ending) -> int | None:
+def _waiting_ns(call: Call, wall_ns: int, cpu_ns: int | None) -> int | None:
     """For how long it did not run: was suspended, or blocked where it cannot be suspended."""
-    if call.suspended_ns or ending.cpu_ns is None:
+    if call.suspended_ns or cpu_ns is None:
         return call.suspended_ns or None
-    return max(ending.wall_ns - ending.cpu_ns, 0)
+    return max(wall_ns - cpu_ns, 0)
 
 
 def count_span(span: ForeignSpan, lineage: Lineage, *, has_failed: bool) -> None:
@@ -91,7 +89,7 @@ def _count_model_call(span: ForeignSpan, lineage: Lineage, attributes: Mapping[s
         span.invocation.use(TOKENS, (tokens.input or 0) + (tokens.output or 0))
 
 
-def end_tool(call: Call, _: Ending) -> None:
+def end_tool(call: Call, *_: object) -> None:
     """Count a tool that has been executed."""
     lineage = call.site_for_agent.lineage
     if lineage is not None:

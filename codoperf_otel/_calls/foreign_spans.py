@@ -86,12 +86,15 @@ class ForeignSpan(Lender):
     def lineage(self) -> Lineage | None:
         """The agent in force inside: the one that it names by now, or else the nearest one around it."""
         named: list[str] = []
-        inner, around = self, self.within
-        while around is not None:
-            named += inner._own_agent_name()
-            inner, around = around, around.within
-        named += inner._own_agent_name()
-        found = inner.around
+        span = self
+        while True:
+            name = span.attributes().get(GEN_AI_AGENT_NAME)
+            if name and isinstance(name, str):
+                named.append(name)
+            if span.within is None:
+                break
+            span = span.within
+        found = span.around
         for name in reversed(named):
             found = inside(found, name)
         return found
@@ -104,10 +107,6 @@ class ForeignSpan(Lender):
             failed("a span of another library has no attributes", error)
             return {}
         return {} if found is None else found  # whether it is empty takes the SDK two calls to say
-
-    def _own_agent_name(self) -> list[str]:
-        found = self.attributes().get(GEN_AI_AGENT_NAME)
-        return [found] if isinstance(found, str) and found else []
 
     def let_go(self, lineage: Lineage | None) -> None:
         """Keep nothing of its span but the agent inside."""
@@ -156,7 +155,8 @@ class ForeignSpan(Lender):
         self.has_left = True
         if self.process is _process and ("greenlet" not in _modules or greenlets.is_own(self)):
             self.cpu_ns = clock.reading(self.driver) - self.entered_ns
-            self.gather_shares()
+            if self.shares is not None:
+                self.gather_shares()
             self._count(lineage)
         self.driver = None
 

@@ -63,6 +63,10 @@ class _Further(Lineage):
         """Add it to those of the others."""
         _other.add(name, value)
 
+    def add_all(self, values: Iterable[tuple[str, int]]) -> None:
+        """Add them to those of the others."""
+        _other.add_all(values)
+
 
 _known: dict[tuple[str, frozenset[str]], Lineage] = {}
 _outermost: dict[str, Lineage] = {}

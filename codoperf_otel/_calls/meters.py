@@ -58,7 +58,8 @@ class MemoryMeter:
 
     def open(self, cell: Cell) -> OpenMeter:
         """Begin to measure a call."""
-        return _opened(cell.peaks)
+        window = opened_peak()
+        return _OpenCpuTime() if window is None else _OpenWindow(window, cell.peaks)
 
     def __reduce__(self) -> str:
         """A decorated function goes to another process, where this is the same."""
@@ -70,7 +71,8 @@ MEMORY = MemoryMeter()
 
 def opened_window() -> OpenMeter:
     """Begin to measure the same of what no cell counts."""
-    return _opened(None)
+    window = opened_peak()
+    return _OpenCpuTime() if window is None else _OpenWindow(window, None)
 
 
 def opened_peak() -> Window | None:
@@ -78,11 +80,6 @@ def opened_peak() -> Window | None:
     peak = _loaded or _peak()
     found: Window | None = None if peak is None else peak.open_window()
     return found
-
-
-def _opened(peaks: MemoryPeaks | None) -> OpenMeter:
-    window = opened_peak()
-    return _OpenCpuTime() if window is None else _OpenWindow(window, peaks)
 
 
 class _OpenWindow(OpenMeter):
@@ -97,15 +94,16 @@ class _OpenWindow(OpenMeter):
         start, end, peak, source = window.close()
         if peaks is not None and peak is not None:
             peaks.add(ended_ns, peak, peak - start)
-        measured: dict[str, Any] = {}
-        if window.cpu_seconds is not None:
-            measured[names.PROCESS_CPU_TIME_SPENT] = round(window.cpu_seconds * 1e9) / 1e9
-        measured[names.PROCESS_MEMORY_START] = start
-        if end is not None:
-            measured[names.PROCESS_MEMORY_END] = end
-        if peak is not None:
-            measured[names.PROCESS_MEMORY_PEAK] = peak
-            measured[names.PROCESS_MEMORY_PEAK_SOURCE] = source
+        cpu_seconds = window.cpu_seconds
+        measured = {
+            names.PROCESS_CPU_TIME_SPENT: None if cpu_seconds is None else round(cpu_seconds * 1e9) / 1e9,
+            names.PROCESS_MEMORY_START: start,
+            names.PROCESS_MEMORY_END: end,
+            names.PROCESS_MEMORY_PEAK: peak,
+            names.PROCESS_MEMORY_PEAK_SOURCE: source,
+        }
+        if end is None or peak is None:
+            return {name: value for name, value in measured.items() if value is not None}
         return measured
 
     def memory_peak(self) -> int | None:

@@ -26,7 +26,7 @@ from codoperf_otel._calls.lineages import CPU_NS, ERRORS, Lineage, inside
 from codoperf_otel._calls.outcomes import is_failure
 from codoperf_otel._calls.recorder import NO_EXEMPLAR
 from codoperf_otel._calls.shared_spans import share_span
-from codoperf_otel._calls.sites import SECOND_NS, Ending, Site
+from codoperf_otel._calls.sites import SECOND_NS, Site
 from codoperf_otel._calls.span_ends import end_span
 from codoperf_otel._calls.tasks import running_task
 from codoperf_otel._calls.thread_clock import ThreadClock
@@ -53,10 +53,10 @@ def begin(
     if "greenlet" in _modules:
         greenlets.follow(started)
     epoch = wall_clock.epoch_ns if started - wall_clock.looked_ns < SECOND_NS else wall_clock.look(started)
-    lineage, within = named_in(around) if around else (None, None)
+    parent: Call | None = around.get(CALL_KEY)  # type: ignore[assignment]
+    lineage, within = named_in(around, parent) if around else (None, None)
     if site.agent is not None:
         lineage, within = inside(lineage, site.agent), None
-    parent: Call | None = around.get(CALL_KEY)  # type: ignore[assignment]
     invocation = None if parent is None else parent.invocation
     if invocation is not None and invocation.budgets and not clock.busy:
         invocation.before(site)
@@ -67,15 +67,15 @@ def begin(
     here = site.by_agent.get(lineage) or site.for_agent(lineage)
     call = _new(make)
     call.fill(site, here, lineage, within, invocation, around, started, epoch, running_task())
-    is_bound = site.agent is not None or (invocation is not None and invocation.budgets)
     try:
-        call.invocation = joined(invocation, call) if is_bound else invocation
+        if site.agent is not None or (invocation is not None and invocation.budgets):
+            call.invocation = joined(invocation, call)
         shared = None if site.execution is None else share_span(call, parent, around, here.attributes)
         if shared is not None:
             call.span = shared
         elif (
-            not clock.busy
-            and ((held := in_force.binding).makes_spans or (held.follows_provider and trace._TRACER_PROVIDER))
+            ((held := in_force.binding).makes_spans or (held.follows_provider and trace._TRACER_PROVIDER))
+            and not clock.busy
             and not around.get(_SUPPRESSED)
             and (not site.is_selective or _has_span(site, started))
         ):
@@ -171,7 +171,7 @@ def _count(
     if call.invocation is not None and call.invocation.budgets:
         call.invocation.ended(call)
     if call.site.at_end is not None:
-        call.site.at_end(call, Ending(wall, cpu_ns, measured or {}))
+        call.site.at_end(call, wall, cpu_ns, measured or {})
 
 
 def _end_shared(

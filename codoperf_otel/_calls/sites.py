@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from opentelemetry.context import Context
@@ -109,16 +109,9 @@ Report = Callable[["Site", Context | None, float, Mapping[str, Any], BaseExcepti
 """Called for each call that has ended: its site, Context, seconds, what meters measured, how it failed."""
 
 
-class Ending(NamedTuple):
-    """How a call has ended: its duration, the CPU time of its own thread, and what meters measured."""
-
-    wall_ns: int
-    cpu_ns: int | None
-    measured: Mapping[str, Any]
-
-
-AtEnd = Callable[[Any, Ending], None]
-"""Called with each call that has ended, as soon as it is counted."""
+AtEnd = Callable[[Any, int, int | None, Mapping[str, Any]], None]
+"""Called for each call that has ended in an agent, as soon as it is counted: the call, its duration and the
+CPU time of its own thread in ns, and what meters measured."""
 
 Execution = tuple[tuple[str, str], ...]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from codoperf_otel._statistics.folds import Fold
 from codoperf_otel._statistics.ledgers import BATCH
@@ -52,14 +52,23 @@ class Totals(Fold[tuple[str, int], Mapping[str, int]]):
 
     def with_entries(self, before: Mapping[str, int], batch: list[tuple[str, int]]) -> Mapping[str, int]:
         """The sums of all."""
-        found = dict(before)
+        found = {**dict.fromkeys(dict(batch), 0), **before}
         for name, value in batch:
-            found[name] = max(found.get(name, 0), value) if name == PEAK else found.get(name, 0) + value
+            if name == PEAK:
+                found[name] = max(found[name], value)
+            else:
+                found[name] += value
         return found
 
     def add(self, name: str, value: int) -> None:
         """Add a value to the sum of that name, as `append` does: a call less, as this is done often."""
         self._added.append((name, value))
+        if len(self._added) >= BATCH:
+            self.fold()
+
+    def add_all(self, values: Iterable[tuple[str, int]]) -> None:
+        """Add a value to the sum of each name, all in one step."""
+        self._added.extend(values)
         if len(self._added) >= BATCH:
             self.fold()
 

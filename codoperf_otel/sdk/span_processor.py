@@ -54,8 +54,9 @@ class ResourceSpanProcessor(SpanProcessor):
             return
         try:
             around = runtime.get_current() if parent_context is None else parent_context
-            opened = _Opened(span, span.get_span_context().span_id, *named_in(around))
-            opened.begin(span, opened_window() if self._memory else None, call_in(around))
+            call = call_in(around)
+            opened = _Opened(span, span.get_span_context().span_id, *named_in(around, call))
+            opened.begin(span, opened_window() if self._memory else None, call)
         except Exception as error:
             failed("a span of another library is not measured", error)
 
@@ -102,7 +103,8 @@ class _Opened(ForeignSpan):
         except Exception as error:
             failed("a span of another library has no CPU time", error)
         finally:
-            self.abandon()
+            if not self.has_left:
+                self.abandon()
             self.let_go(agent)
             _take_off(span, self, end)
         end(*arguments, **named)

@@ -21,6 +21,7 @@ from codoperf_otel.sdk.lean.bounds import Bounds, Items, Values, is_valid
 log = logging.getLogger("opentelemetry.sdk.trace")  # misuse of a span is reported as the SDK does
 
 _UNSET = Status(StatusCode.UNSET)
+_Lock = type(RLock())  # `RLock` itself is a function around it
 
 
 class Source(Protocol):
@@ -64,7 +65,7 @@ class LeanSpan(sdk.Span):
         self.__source = source
         self.__processor = stock.span_processor
         self.__resource = stock.resource
-        self.__lock = RLock()  # as the handler that a warning of the SDK reaches may write on the span
+        self.__lock = _Lock()  # as the handler that a warning of the SDK reaches may write on the span
         self.__name = name
         self.__context = context
         self.__parent = parent

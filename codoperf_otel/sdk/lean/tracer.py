@@ -23,6 +23,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util.types import Attributes
 
+from codoperf_otel._calls.context import SPAN_KEY
 from codoperf_otel.sdk.lean.bounds import Bounds
 from codoperf_otel.sdk.lean.span import LeanSpan
 
@@ -61,7 +62,8 @@ class LeanTracer(trace.Tracer):
         """Start a span, or one that does not record where the sampler says so."""
         stock = self.stock
         ids = stock.id_generator
-        around = get_current_span(context)
+        has_parent = context is None or SPAN_KEY in context
+        around = get_current_span(context) if has_parent else INVALID_SPAN
         parent: SpanContext | None = None if around is INVALID_SPAN else around.get_span_context()
         if parent is not None and parent.is_valid:
             trace_id = parent.trace_id
