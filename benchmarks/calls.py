@@ -30,6 +30,22 @@ def _lean() -> Iterator[str]:
     yield _recorded()
 
 
+def _in_agent() -> Iterator[str]:
+    """What a call costs more with an agent in force: both are below a span."""
+    ours.configure()
+    measure = cpu_a_call(codoperf_otel.monitor_performance(bare.work))
+
+    def in_agent() -> float:
+        with codoperf_otel.agent("planner"):
+            return measure()
+
+    def in_operation() -> float:
+        with codoperf_otel.performance_context("plan"):
+            return measure()
+
+    yield f"monitored in an agent, against one in an operation: {ratio(in_agent, in_operation).in_us()}"
+
+
 def _public() -> Iterator[str]:
     """The SDK's own spans."""
     ours.configure(lean=False)
@@ -77,6 +93,7 @@ def _line(kind: str, call: Callable[[], object], sampler: Sampler | None = None)
 
 PARTS = {
     "lean": _lean,
+    "in-agent": _in_agent,
     "public": _public,
     "sampled-out": lambda: _sampled_out(lean=True),
     "sampled-out-public": lambda: _sampled_out(lean=False),

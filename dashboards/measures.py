@@ -16,6 +16,9 @@ FAILED = 'error_type!=""'
 FUNCTION_CPU = "codoperf_function_cpu_time_seconds_total"
 OPERATION_CPU = "codoperf_operation_cpu_time_seconds_total"
 CPU = (FUNCTION_CPU, OPERATION_CPU)
+WAITING = "codoperf_agent_suspended_time_seconds_total"
+INFERENCES = "codoperf_agent_inference_calls_total"
+TOKENS = "codoperf_agent_token_usage_total"
 CHILD_CPU = "codoperf_child_process_cpu_time_seconds_total"
 
 LOOKUPS = "codoperf_cache_lookups_total"

@@ -13,6 +13,7 @@ from measures import (
     FUNCTION_CPU,
     FUNCTIONS,
     HITS,
+    INFERENCES,
     LAZY,
     LOADS,
     LOOKUPS,
@@ -22,7 +23,9 @@ from measures import (
     OPERATION_CPU,
     OPERATION_NAME,
     OPERATIONS,
+    TOKENS,
     TOOL_RUNS,
+    WAITING,
     counted,
     durations,
     hit_ratio,
@@ -32,7 +35,7 @@ from measures import (
     saved,
     self_cpu,
 )
-from promql import AGENT, CACHE, FUNCTION, MODULE, OPERATION, TOOL
+from promql import AGENT, CACHE, FUNCTION, INPUT_OR_OUTPUT, MODULE, OPERATION, TOOL
 
 SO_FAR = "Counted since each selected process started."
 CORES = "100 % is one core."
@@ -79,11 +82,40 @@ AGENTS = table(
     *runs(AGENT_RUNS, AGENT),
     Query(q.add(q.union(q.total, CPU), AGENT), "Self CPU", "s"),
     Query(counted(CHILD_CPU, AGENT), "Programs' CPU", "s"),
+    Query(counted(WAITING, AGENT), "Waiting", "s"),
     Query(q.most(q.highest(MEMORY_PEAK), AGENT), "Peak memory", "bytes"),
     Query(hit_ratio(q.total, AGENT), "Cache hits", "percentunit"),
     Query(saved(q.total, AGENT), "Saved", "s"),
     Query(counted(f"{LAZY}_sum", AGENT), "Lazy loads", "s"),
     sort="Self CPU",
+)
+
+WHAT_AGENTS_WAIT_FOR = (
+    graph(
+        "Waiting by agent",
+        8,
+        "percentunit",
+        "Time for which runs waited for models, tools, programs and other threads, over the time that passed:"
+        " 100 % is one run that waits all the time. It is counted when a run ends.",
+        Query(q.add(q.rate(WAITING), AGENT), named(AGENT)),
+        stacked=True,
+    ),
+    graph(
+        "Model calls by agent",
+        8,
+        "cps",
+        "As the spans of GenAI instrumentations tell them.",
+        Query(q.add(q.rate(INFERENCES), AGENT), named(AGENT)),
+        stacked=True,
+    ),
+    graph(
+        "Tokens by agent",
+        8,
+        "none",
+        "Per second, as the spans of model calls tell them.",
+        Query(q.add(q.rate(TOKENS), AGENT, INPUT_OR_OUTPUT), f"{named(AGENT)} {named(INPUT_OR_OUTPUT)}"),
+        stacked=True,
+    ),
 )
 
 TIME_AXIS = (
@@ -276,7 +308,7 @@ PROCESS = (
 
 ROWS = (
     Row("Overview", 4, OVERVIEW),
-    Row("Agents and their resources", 8, (AGENTS,)),
+    Row("Agents and their resources", 8, (AGENTS, *WHAT_AGENTS_WAIT_FOR)),
     Row("What ran, and what it took", 9, TIME_AXIS),
     Row("Rate, errors, duration", 8, RATE_ERRORS_DURATION),
     Row("CPU, tools, functions", 9, CPU_TOOLS_AND_FUNCTIONS),

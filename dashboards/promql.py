@@ -12,6 +12,7 @@ AGENT = "gen_ai_agent_name"
 FUNCTION = "code_function_name"
 OPERATION = "codoperf_operation_name"
 TOOL = "gen_ai_tool_name"
+INPUT_OR_OUTPUT = "gen_ai_token_type"
 CACHE = "codoperf_cache_name"
 MODULE = "codoperf_module_name"
 

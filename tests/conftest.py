@@ -197,7 +197,7 @@ def write_modules(module_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
     def write(**modules: str) -> Path:
         for name, text in modules.items():
             path = module_folder / f"{name.replace('__', '/')}.py"
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         importlib.invalidate_caches()
         return module_folder

@@ -268,6 +268,31 @@ def test_a_model_call_that_two_libraries_see_counts_once(other):
     assert (own["inference_calls"], own["input_tokens"], own["output_tokens"]) == (1, 70, 30)
 
 
+def run_of(tracer, agent):
+    """A framework's own span of an agent's run."""
+    attributes = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": agent}
+    return tracer.start_as_current_span(f"invoke_agent {agent}", attributes=attributes)
+
+
+def test_a_run_that_only_a_framework_sees_is_a_run(other):
+    """It counts once, also where two libraries have a span of it, and its wall time is that of the span."""
+    with run_of(other, "alone"), run_of(other, "alone"):
+        time.sleep(0.02)
+    found = figures("alone")
+    assert found["invocations"] == 1
+    assert 0.02 <= found["wall_seconds"] < 10
+
+
+def test_a_run_that_shares_a_frameworks_span_is_one_run(other):
+    """A decorated agent in a framework's span of it, and the span in the decorated agent."""
+    with run_of(other, "shared"), co.agent("shared"):
+        pass
+    with co.agent("shared"), run_of(other, "shared"), run_of(other, "another"):
+        pass
+    assert figures("shared")["invocations"] == 2
+    assert figures("another")["invocations"] == 1
+
+
 @pytest.mark.parametrize("value", [-5, True, 7.5, "70", (70,)])
 def test_what_is_no_number_of_tokens_is_none(other, value):
     """A span may say anything."""
@@ -379,9 +404,10 @@ def test_the_text_fits():
         with co.agent(f"fits {number}"):
             burn(0.001)
     report = co.agent_report()
-    for most in (100, 300, 1000):
+    for most in (100, 300, 500):
         text = report.to_prompt(most)
         assert len(text) <= most
         assert text.splitlines()[-1].endswith("more agents used less.")
-    with pytest.raises(ValueError, match="max_chars must be 100 or more, not 99"):
-        report.to_prompt(99)
+    for wrong in (99, 100.5, "many", None):
+        with pytest.raises(ValueError, match=r"max_chars is .*: it must be a whole number from 100 up"):
+            report.to_prompt(wrong)

@@ -111,6 +111,26 @@ def test_a_removed_file_is_made_anew(tmp_path):
     assert (tmp_path / FILE).exists()
 
 
+def is_taken(folder):
+    """Whether another process is refused the claim."""
+    child = os.fork()
+    if child == 0:
+        os._exit(not Locks(lambda: folder).claim(location()))
+    return os.waitpid(child, 0)[1] != 0
+
+
+def test_managers_of_a_folder_that_are_dropped_take_no_claims_along(tmp_path):
+    """Another manager of the folder, by whatever path, takes along no claim but its own."""
+    (tmp_path / "link").symlink_to(tmp_path / "cache")
+    kept = Locks(lambda: tmp_path / "cache")
+    assert kept.claim(location())
+    for path in (tmp_path / "cache", tmp_path / "link"):
+        assert Locks(lambda path=path: path).claim(location(2))
+    assert is_taken(tmp_path / "cache")
+    kept.give_back(location())
+    assert not is_taken(tmp_path / "cache")
+
+
 def test_a_folder_of_others_has_no_claims(tmp_path):
     """Where the folder cannot be used, everybody computes."""
     tmp_path.chmod(0o777)

@@ -265,7 +265,7 @@ def test_forked_child_exports_its_own_counts(stack):
 
 
 def test_every_panel_has_data_after_the_demo(stack, tmp_path):
-    """After `codoperf demo` each query of the dashboard gives data from the real Prometheus."""
+    """After `codoperf demo`, which asks no model, the other queries give data from the real Prometheus."""
     command = [sys.executable, "-P", "-m", "codoperf_otel.cli", "demo", str(tree(tmp_path / "tree"))]
     command += ["--out", str(tmp_path / "out"), "--endpoint", stack.otlp_grpc]
     done = subprocess.run(command, capture_output=True, text=True, env=environment(tmp_path))
@@ -280,7 +280,8 @@ def test_every_panel_has_data_after_the_demo(stack, tmp_path):
     empty = {
         title
         for title, promql in queries(json.loads(DASHBOARD.read_text()), values)
-        if not eventually(lambda promql=promql: stack.query(promql), bool)
+        if title not in ("Model calls by agent", "Tokens by agent")
+        and not eventually(lambda promql=promql: stack.query(promql), bool)
     }
     assert not empty
 

@@ -6,10 +6,12 @@ import importlib
 import json
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
 import codoperf_otel as co
+from codoperf_otel._frameworks.recorded import Execution, block
 
 BASE = """
 class BaseTool:
@@ -107,13 +109,35 @@ def test_a_framework_that_cannot_be_imported(langchain):
         imported()
 
 
-def test_a_package_of_a_frameworks_name(write_modules, caplog):
+@pytest.mark.parametrize("name", ["agents.run", "workflows.runtime.control_loop.runner"])
+def test_a_package_of_a_frameworks_name(write_modules, caplog, name):
     """A program may have a package named ``agents`` of its own."""
-    write_modules(agents__run="def main():\n    return 1\n")
+    write_modules(**{name.replace(".", "__"): "def main():\n    return 1\n"})
     co.instrument_agents()
-    assert importlib.import_module("agents.run").main() == 1
+    assert importlib.import_module(name).main() == 1
     co.uninstrument_agents()
     assert caplog.text == ""
+
+
+MADE = """
+class SdkMcpTool:
+    def __init__(self, name, handler):
+        self.name, self.handler = name, handler
+"""
+
+
+def test_tools_made_before_and_after(write_modules, telemetry):
+    """Where a framework keeps a tool's function in the tool, it is recorded whenever the tool was made."""
+    write_modules(claude_agent_sdk=MADE)
+    kind = importlib.import_module("claude_agent_sdk").SdkMcpTool
+    made = [kind("before", lambda value: value * 2)]
+    co.instrument_agents()
+    made.append(kind("after", lambda value: value * 2))
+    assert [tool.handler(2) for tool in made] == [4, 4]
+    co.uninstrument_agents()
+    assert [tool.handler(2) for tool in made] == [4, 4]
+    assert [span.name for span in telemetry.spans()] == ["execute_tool before", "execute_tool after"]
+    assert not hasattr(kind, "handler")
 
 
 def test_where_the_package_is_switched_off(langchain, telemetry, monkeypatch):
@@ -122,6 +146,22 @@ def test_where_the_package_is_switched_off(langchain, telemetry, monkeypatch):
     langchain()
     co.instrument_agents()
     assert not hasattr(imported().run, "__wrapped__")
+
+
+@pytest.mark.parametrize("has_failed", [False, True])
+def test_a_framework_with_histograms_of_its_own(telemetry, has_failed):
+    """What it records itself is not recorded again, but is in the totals of the agent."""
+    execution = Execution("tool", "timed", "framework", is_timed=True)
+    with co.agent("planner"):
+        for _ in range(2):
+            with suppress(LookupError), block(execution), co.tool("timed"):
+                if has_failed:
+                    raise LookupError("nothing")
+        with co.tool("timed"):
+            pass
+    durations = telemetry.points("gen_ai.execute_tool.duration").values()
+    assert [(point.attributes["gen_ai.tool.name"], point.count) for point in durations] == [("timed", 1)]
+    assert telemetry.values("codoperf.agent.tool_calls")[frozenset({("gen_ai.agent.name", "planner")})] >= 3
 
 
 PROGRAM = """

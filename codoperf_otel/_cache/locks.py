@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from codoperf_otel import _forks
 from codoperf_otel._cache.folder import prepare
 from codoperf_otel._cache.namespace import Location
 from codoperf_otel._telemetry.interrupts import raise_interrupt
@@ -29,13 +30,37 @@ _BYTES = 7
 """Of the address: what an offset in a file can hold."""
 
 
+class _File:
+    """An open file of claims. To close it gives back all that the process has in it, opened again or not."""
+
+    def __init__(self, path: Path) -> None:
+        self.descriptor = os.open(path, os.O_RDWR)
+        closer = weakref.finalize(self, os.close, self.descriptor)
+        closer.atexit = False  # threads that go on would lock another file of the same number
+
+
+_opening = _forks.ForkSafeLock()
+_files: weakref.WeakValueDictionary[tuple[int, int], _File] = weakref.WeakValueDictionary()
+"""Those in use, by device and inode: all managers of a folder have the same one."""
+
+
+def _file_of(path: Path) -> _File:
+    prepare(path)
+    with _opening.lock:
+        found = path.stat()
+        which = found.st_dev, found.st_ino
+        file = _files.get(which)
+        if file is None:
+            file = _files[which] = _File(path)
+        return file
+
+
 class Locks:
     """The claims of one folder. One process has the same claim any number of times."""
 
     def __init__(self, folder: Callable[[], Path]) -> None:
         self._folder = folder
-        self._descriptor: int | None = None
-        self._closer: Callable[[], object] = int
+        self._file: _File | None = None
 
     def claim(self, location: Location) -> bool:
         """Take the claim of a location. False: another process has it. True where that cannot be known."""
@@ -49,7 +74,7 @@ class Locks:
     def _done(self, location: Location, operation: int) -> int | None:
         """Lock or unlock the byte of a location; why that failed, where it did."""
         try:
-            descriptor = self._opened()
+            descriptor = self._opened().descriptor
         except OSError as error:
             raise_interrupt(error)
             return None
@@ -60,13 +85,8 @@ class Locks:
             return error.errno
         return None
 
-    def _opened(self) -> int:
-        """The file; opened anew where it was removed."""
-        if self._descriptor is None or not os.fstat(self._descriptor).st_nlink:
-            path = self._folder() / FILE
-            prepare(path)
-            self._closer()
-            self._descriptor = os.open(path, os.O_RDWR)
-            self._closer = closer = weakref.finalize(self, os.close, self._descriptor)
-            closer.atexit = False  # threads that go on would lock another file of the same number
-        return self._descriptor
+    def _opened(self) -> _File:
+        """The file; another one where it was removed."""
+        if self._file is None or not os.fstat(self._file.descriptor).st_nlink:
+            self._file = _file_of(self._folder() / FILE)
+        return self._file

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from codoperf_otel._calls.agent_figures import AgentFigures, AgentUsage
+from codoperf_otel._environment_variables import setting_error
 
 _TITLES = (
     "agent", "runs", "wall", "CPU", "total CPU", "programs", "waiting", "peak", "tools", "models", "tokens",
@@ -45,15 +46,19 @@ class AgentReport:
         """A sentence per agent, those with the most CPU time first, in at most so many characters.
 
         Raises:
-            ValueError: `max_chars` is below 100.
+            ValueError: `max_chars` is no whole number, or below 100.
         """
-        if max_chars < 100:
-            raise ValueError(f"max_chars must be 100 or more, not {max_chars}")
+        _check_length(max_chars)
         if not self.agents:
             return "No agent has run."
         return _fitting(
             [_sentence(agent) for agent in sorted(self.agents, key=_cpu, reverse=True)], max_chars
         )
+
+
+def _check_length(max_chars: Any) -> None:
+    if not isinstance(max_chars, int) or max_chars < 100:
+        raise setting_error("max_chars", max_chars, "a whole number from 100 up")
 
 
 def _cpu(agent: AgentUsage) -> float:
@@ -85,7 +90,7 @@ def _sentence(agent: AgentUsage) -> str:
 
 def _parts(agent: AgentUsage) -> Iterator[str]:
     own, total = agent.own, agent.total
-    yield f"{agent.invocations} runs, {_seconds(agent.wall_seconds)} wall"
+    yield f"{_number(agent.invocations, 'run')}, {_seconds(agent.wall_seconds)} wall"
     if agent.waiting_seconds is not None:
         yield f"{_seconds(agent.waiting_seconds)} of it waiting"
     yield f"{_seconds(total.cpu_seconds)} CPU ({_seconds(own.cpu_seconds)} without the agents inside)"
@@ -93,10 +98,10 @@ def _parts(agent: AgentUsage) -> Iterator[str]:
         yield f"{_seconds(total.child_process_cpu_seconds)} CPU of programs"
     if agent.memory_peak_bytes is not None:
         yield f"peak memory {_mebibytes(agent.memory_peak_bytes)}"
-    yield f"{own.tool_calls} tool calls, {own.inference_calls} model calls"
+    yield f"{_number(own.tool_calls, 'tool call')}, {_number(own.inference_calls, 'model call')}"
     if own.input_tokens is not None or own.output_tokens is not None:
         yield f"{own.input_tokens or 0} tokens in, {own.output_tokens or 0} out"
-    yield f"{own.errors} errors"
+    yield _number(own.errors, "error")
     if own.cache_lookups:
         saved = _seconds(own.cache_saved_seconds)
         yield f"{own.cache_hits} of {own.cache_lookups} cache look-ups were hits and saved {saved}"
@@ -112,7 +117,11 @@ def _fitting(sentences: Sequence[str], max_chars: int) -> str:
 
 
 def _left_out(number: int) -> list[str]:
-    return [f"{number} more agents used less."] if number else []
+    return [f"{_number(number, 'more agent')} used less."] if number else []
+
+
+def _number(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _name(agent: AgentUsage) -> str:

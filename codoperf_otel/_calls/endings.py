@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any
 
 from codoperf_otel._calls.lineages import (
     ERRORS,
@@ -39,7 +41,8 @@ def end_agent(call: Call, ending: Ending) -> None:
     if (peak := ending.measured.get(names.PROCESS_MEMORY_PEAK)) is not None:
         lineage.add(PEAK, peak)
     ended_unix_ns = call.epoch_ns + call.paused_ns
-    record_run(call.site_for_agent.cell.duration_attributes, ended_unix_ns, call.invocation.values())
+    if (attributes := call.site_for_agent.duration_attributes) is not None:
+        record_run(attributes, ended_unix_ns, call.invocation.values())
 
 
 def _waiting_ns(call: Call, ending: Ending) -> int | None:
@@ -49,16 +52,28 @@ def _waiting_ns(call: Call, ending: Ending) -> int | None:
     return max(ending.wall_ns - ending.cpu_ns, 0)
 
 
-def count_model_call(span: ForeignSpan, lineage: Lineage, *, has_failed: bool) -> None:
-    """Count a span of another library that ends in an agent, if it is a call of a model.
-
-    Where several libraries have a span for one call of a model, the outermost of them counts.
-    """
+def count_span(span: ForeignSpan, lineage: Lineage, *, has_failed: bool) -> None:
+    """Count a span of another library that ends in an agent: a call of a model, or a run of the agent."""
     attributes = span.attributes()
     if has_failed and span.shared_ns is None:
         lineage.add(ERRORS, 1)
-    if not is_model_call(attributes):
-        return
+    if is_model_call(attributes):
+        _count_model_call(span, lineage, attributes)
+    elif attributes.get(names.GEN_AI_OPERATION_NAME) == names.INVOKE_AGENT and _is_outermost(span, lineage):
+        lineage.add(INVOCATIONS, 1)
+        lineage.add(WALL_NS, perf_counter_ns() - span.started_ns)
+
+
+def _is_outermost(span: ForeignSpan, lineage: Lineage) -> bool:
+    """Whether nothing else stands for the same run of an agent: no call of ours, and no span around."""
+    if span.shared_ns is not None or span.attributes().get(names.GEN_AI_AGENT_NAME) != lineage.name:
+        return False
+    outer = span.around if span.within is None else span.within.lineage()
+    return outer is None or outer.name != lineage.name
+
+
+def _count_model_call(span: ForeignSpan, lineage: Lineage, attributes: Mapping[str, Any]) -> None:
+    """Count a call of a model. Where several libraries have a span for one, the outermost of them counts."""
     tokens = tokens_in(attributes) | (span.tokens or Tokens())
     around = span.within
     while around is not None and not is_model_call(around.attributes()):

@@ -129,7 +129,7 @@ def finish(call: Call, clock: ThreadClock, error: BaseException | None = None) -
     if call.shared_ns is not None:
         _end_shared(call, clock, measured, error, failure)
         return
-    attributes = cell.duration_attributes if failure is None else cell.count_failure(failure)
+    attributes = here.duration_attributes if failure is None else here.count_failure(failure)
     instruments = in_force.binding.instruments
     is_seen = call.span is not INVALID_SPAN or instruments.exemplars is ALWAYS
     trace_id, span_id = _exemplar(call, wall, instruments) if is_seen else (None, None)
@@ -191,8 +191,10 @@ def _end_shared(
         call.let_go()
 
 
-def _record(call: Call, clock: ThreadClock, wall: int, attributes: Attributes, offers: bool) -> None:
+def _record(call: Call, clock: ThreadClock, wall: int, attributes: Attributes | None, offers: bool) -> None:
     """Record the duration in the SDK's histogram, and offer it as an exemplar or not."""
+    if attributes is None:
+        return
     here = call.site_for_agent
     try:
         histogram = in_force.binding.instruments.histograms[call.site.histogram]

@@ -67,6 +67,8 @@ def _shared_with_call(call: Call, outer: Call) -> Span | None:
     if outer.site.origin == call.site.origin or not outer.is_running:
         return None
     outer.shared_ns = 0
+    if outer.site.is_timed_elsewhere:
+        call.site_for_agent = call.site_for_agent.timed_elsewhere()
     return cast("Span", SharedSpan(outer.span, call, outer))
 
 

@@ -25,9 +25,12 @@ SECOND_NS = 1_000_000_000
 
 
 class SiteForAgent:
-    """A site under one agent: where its calls are counted, and the attributes its spans start with."""
+    """A site under one agent: where its calls are counted, and the attributes its spans start with.
 
-    __slots__ = ("attributes", "cell", "ledger", "lineage")
+    Those of its durations are None where a framework has a histogram of the same name.
+    """
+
+    __slots__ = ("_elsewhere", "attributes", "cell", "duration_attributes", "ledger", "lineage")
 
     def __init__(
         self, lineage: Lineage | None, cell: Cell, ledger: CallLedger, attributes: Attributes
@@ -36,6 +39,22 @@ class SiteForAgent:
         self.cell = cell
         self.ledger = ledger
         self.attributes = attributes
+        self.duration_attributes: Attributes | None = cell.duration_attributes
+        self._elsewhere: SiteForAgent | None = None
+
+    def timed_elsewhere(self) -> SiteForAgent:
+        """The same, for calls whose durations a framework records itself."""
+        if self.duration_attributes is None:
+            return self
+        if self._elsewhere is None:
+            self._elsewhere = SiteForAgent(self.lineage, self.cell, self.ledger, self.attributes)
+            self._elsewhere.duration_attributes = None
+        return self._elsewhere
+
+    def count_failure(self, failure: BaseException) -> Attributes | None:
+        """Count a failed call; returns the attributes of its duration."""
+        found = self.cell.count_failure(failure)
+        return None if self.duration_attributes is None else found
 
     def add_late(self, self_ns: int) -> None:
         """Add CPU time that is known only after the call."""
@@ -103,14 +122,15 @@ AtEnd = Callable[[Any, Ending], None]
 
 Execution = tuple[tuple[str, str], ...]
 
-_DERIVED = {"__weakref__", "by_agent", "is_selective", "origin"}
+_DERIVED = {"__weakref__", "by_agent", "is_selective", "is_timed_elsewhere", "origin"}
 
 
 class Site:
     """What a function, an operation, an agent or a tool is called and where its calls are counted.
 
     `execution` belongs to agents and tools: the attributes by which another span stands for the same one.
-    `origin` is the framework whose adapter records it; None of what a program decorates.
+    `origin` is the framework whose adapter records it; None of what a program decorates. `is_timed_elsewhere`
+    is True where that framework has a histogram of its durations.
     """
 
     __slots__ = (
@@ -127,6 +147,7 @@ class Site:
         "family",
         "histogram",
         "is_selective",
+        "is_timed_elsewhere",
         "meters",
         "min_span_ns",
         "monitor",
@@ -176,6 +197,7 @@ class Site:
         self.budget = budget
         self.execution = execution
         self.origin: str | None = None
+        self.is_timed_elsewhere = False
         self.is_selective = span_rate is not None or min_span_ns > 0
         self.by_agent: dict[Lineage | None, SiteForAgent] = {}
         _sites.add(ref(self, _sites.discard))
@@ -196,6 +218,8 @@ class Site:
         counted = cell(self.family, self.cell_name, agent, measured)
         ledger = counted.ledger(self.name, self.monitor.statistics, self.histogram, self.span_name)
         made = SiteForAgent(lineage, counted, ledger, attributes)
+        if self.is_timed_elsewhere:
+            made = made.timed_elsewhere()
         if len(self.by_agent) < MAX_AGENTS:
             self.by_agent[lineage] = made
         return made

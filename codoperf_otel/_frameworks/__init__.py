@@ -40,6 +40,9 @@ ADAPTERS = {
     "anthropic.lib.tools._beta_functions": "anthropic",
     "autogen_agentchat.agents._assistant_agent": "autogen",
     "autogen_core.tools._function_tool": "autogen",
+    "claude_agent_sdk": "claude_agent_sdk",
+    "claude_agent_sdk._internal.client": "claude_agent_sdk",
+    "claude_agent_sdk.client": "claude_agent_sdk",
     "crewai.agent.core": "crewai",
     "crewai.tools.base_tool": "crewai",
     "crewai.tools.structured_tool": "crewai",
@@ -52,12 +55,18 @@ ADAPTERS = {
     "google.adk.flows.llm_flows.tools._caller": "google_adk",
     "langchain_core.tools.base": "langchain",
     "langgraph.pregel.main": "langgraph",
+    "llama_index.core.agent.workflow.multi_agent_workflow": "llama_index",
+    "llama_index.core.tools.function_tool": "llama_index",
+    "llama_index.core.tools.query_engine": "llama_index",
+    "llama_index.core.tools.retriever_tool": "llama_index",
     "mcp.server.mcpserver.tools.base": "mcp",
+    "openai.lib.responses_tool_runner": "openai",
     "pydantic_ai.agent": "pydantic_ai",
     "smolagents.agents": "smolagents",
     "smolagents.tools": "smolagents",
     "strands.agent.agent": "strands",
     "strands.tools.executors._executor": "strands",
+    "workflows.runtime.control_loop.runner": "llama_index",
 }
 """The adapter that waits for a framework's module."""
 

@@ -1,7 +1,11 @@
-"""Google ADK: its agents and tools, inside the spans that it makes of them."""
+"""Google ADK: its agents and tools, inside the spans that it makes of them.
+
+It records the convention's histograms of agents and tools itself.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -23,8 +27,13 @@ def replacements(name: str, module: ModuleType) -> Iterator[Replacement]:
 
 
 def _agent(agent: Any, *_: Any, **__: Any) -> Execution:
-    return Execution("agent", agent.name, "google-adk")
+    return Execution("agent", agent.name, "google-adk", _is_timed())
 
 
 def _tool(tool: Any, *_: Any, **__: Any) -> Execution:
-    return Execution("tool", tool.name, "google-adk")
+    return Execution("tool", tool.name, "google-adk", _is_timed())
+
+
+def _is_timed() -> bool:
+    """Whether this release has histograms of its own."""
+    return hasattr(sys.modules.get("google.adk.telemetry._metrics"), "_tool_execution_duration")

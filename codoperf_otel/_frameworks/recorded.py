@@ -17,11 +17,15 @@ MOST_SITES = 1000
 
 
 class Execution(NamedTuple):
-    """What one call of a framework's function is, and which framework's."""
+    """What one call of a framework's function is, and which framework's.
+
+    `is_timed` says whether the framework has the convention's histograms of it itself.
+    """
 
     kind: Literal["agent", "tool", "workflow"]
     name: str
     origin: str
+    is_timed: bool = False
 
 
 Describe = Callable[..., Execution | None]
@@ -54,6 +58,7 @@ def block(execution: Execution) -> OperationScope:
     """A scope for what begins and ends in different functions of a framework."""
     scope = _KINDS[execution.kind](execution.name)
     scope.site.origin = execution.origin
+    scope.site.is_timed_elsewhere = execution.is_timed
     return scope
 
 

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import Any, NamedTuple, TypeGuard, cast
 
+ABSENT: Any = object()
+"""The original of a name that a class does not have."""
+
 
 class Replacement(NamedTuple):
     """A name of a module or class under which a replacement stands in the place of its original."""
@@ -23,7 +26,9 @@ class Replacement(NamedTuple):
 
     def put(self, value: Any) -> None:
         """Set the name, past what a metaclass or the class of a module does at that."""
-        if isinstance(self.owner, type):
+        if value is ABSENT:
+            type.__delattr__(cast("type", self.owner), self.name)
+        elif isinstance(self.owner, type):
             type.__setattr__(self.owner, self.name, value)
         else:
             namespace(self.owner)[self.name] = value

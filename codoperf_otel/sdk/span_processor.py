@@ -11,7 +11,7 @@ from opentelemetry.trace import TraceFlags
 
 from codoperf_otel._calls.call import Call
 from codoperf_otel._calls.context import call_in, named_in
-from codoperf_otel._calls.endings import count_model_call
+from codoperf_otel._calls.endings import count_span
 from codoperf_otel._calls.foreign_code import failed
 from codoperf_otel._calls.foreign_spans import MARK, ForeignSpan
 from codoperf_otel._calls.lineages import Lineage
@@ -98,7 +98,7 @@ class _Opened(ForeignSpan):
             self.end(agent)
             self._put_on(span, agent)
             if agent is not None:
-                count_model_call(self, agent, has_failed=not span.status.is_ok)
+                count_span(self, agent, has_failed=not span.status.is_ok)
         except Exception as error:
             failed("a span of another library has no CPU time", error)
         finally:

@@ -32,7 +32,7 @@ def providers() -> None:
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
     metrics.set_meter_provider(MeterProvider([reader]))
-    co.instrument(threads=True)
+    co.instrument(threads=True, subprocess=True)
 
 
 @pytest.fixture

@@ -62,15 +62,15 @@ class Recorded:
         return None if span is None else span.attributes[AGENT]
 
 
-def counted(tool: str) -> int:
-    """How many executions of a tool our metrics have, since the process began."""
+def counted(tool: str, scope: str = "codoperf_otel") -> int:
+    """How many executions of a tool the metrics of a scope have, since the process began."""
     data = reader.get_metrics_data()
     return sum(
         point.count
         for resource in (data.resource_metrics if data else ())
-        for scope in resource.scope_metrics
-        if scope.scope.name == "codoperf_otel"
-        for metric in scope.metrics
+        for found in resource.scope_metrics
+        if found.scope.name == scope
+        for metric in found.metrics
         if metric.name == "gen_ai.execute_tool.duration"
         for point in metric.data.data_points
         if point.attributes[TOOL] == tool

@@ -112,8 +112,15 @@ def test_each_tool_has_its_agent_its_cpu_time_and_one_span(recorded, has_spans):
     assert counted("read") - before == 1
 
 
+def runs(agent):
+    """How many runs an agent has had."""
+    found = co.agent_report().to_dict()
+    return found[agent]["invocations"] if agent in found else 0
+
+
 def test_a_streamed_run(recorded):
-    """It has the same agents and tools."""
+    """It has the same agents and tools, and each agent's run is in the report."""
+    before = runs("planner"), runs("reviewer")
 
     async def run():
         stream = team().run("go", stream=True)
@@ -124,6 +131,7 @@ def test_a_streamed_run(recorded):
     assert asyncio.run(run()) == EXPECTED
     assert recorded.agents() == ["planner", "reviewer"]
     assert recorded.tools() == TOOLS
+    assert (runs("planner") - before[0], runs("reviewer") - before[1]) == (1, 1)
 
 
 def test_a_tool_that_fails(recorded):

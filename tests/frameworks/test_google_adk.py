@@ -15,6 +15,7 @@ from observed import BURNT, burn, check_tools, counted
 import codoperf_otel as co
 
 TOOLS = [("look", "reviewer"), ("read", "planner"), ("reviewer", "planner"), ("search", "planner")]
+ADK = "gcp.vertex.agent"  # the scope of ADK's own spans and metrics
 MERGED = "(merged tools)"  # a span of ADK's own beside those of parallel tools
 
 
@@ -85,12 +86,13 @@ EXPECTED = ["planner", "planner", "fine", "done"]
 
 def test_each_tool_has_its_agent_its_cpu_time_and_one_span(recorded):
     """Of parallel tools, decorated and plain, and of agents that are tools."""
-    before = counted("read")
+    before = {tool: counted(tool, ADK) for tool in ("search", "read")}
     assert given(team(BURNT)) == EXPECTED
     assert recorded.agents() == ["planner", "reviewer"]
     check_tools(recorded.without(MERGED), TOOLS, "search", "read", "look")
-    assert {span.instrumentation_scope.name for span in recorded.of("execute_tool")} == {"gcp.vertex.agent"}
-    assert counted("read") - before == 1
+    assert {span.instrumentation_scope.name for span in recorded.of("execute_tool")} == {ADK}
+    assert [counted(tool, ADK) - before[tool] for tool in before] == [1, 1]
+    assert [counted(tool) for tool in before] == [0, 0]  # else the convention's histograms had each twice
 
 
 def test_agents_that_hand_over_to_each_other(recorded):

@@ -139,7 +139,9 @@ def _messages(request: dict[str, Any]) -> dict[str, Any]:
     called = {block["name"] for block in blocks if block["type"] == "tool_use"}
     results = [_text(block.get("content", "")) for block in blocks if block["type"] == "tool_result"]
     offered = [
-        (tool["name"], tool["input_schema"]) for tool in request.get("tools", ()) if "input_schema" in tool
+        (tool["name"], tool["input_schema"])
+        for tool in request.get("tools", ())
+        if "input_schema" in tool and not tool.get("defer_loading")
     ]
     decided = _next(offered, called, results)
     if isinstance(decided, str):
@@ -161,6 +163,70 @@ def _messages(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _responses(request: dict[str, Any]) -> dict[str, Any]:
+    items = request["input"] if isinstance(request["input"], list) else []
+    called = {item["name"] for item in items if item.get("type") == "function_call"}
+    results = [_text(item["output"]) for item in items if item.get("type") == "function_call_output"]
+    offered = [(tool["name"], tool.get("parameters") or {}) for tool in request.get("tools", ())]
+    decided = _next(offered, called, results)
+    if isinstance(decided, str):
+        text = {"type": "output_text", "text": decided, "annotations": []}
+        output: list[dict[str, Any]] = [
+            {"type": "message", "id": "msg_1", "status": "completed", "role": "assistant", "content": [text]}
+        ]
+    else:
+        output = [
+            {
+                "type": "function_call",
+                "id": f"fc_{len(called) + i}",
+                "call_id": f"call_{len(called) + i}",
+                "status": "completed",
+                "name": name,
+                "arguments": json.dumps(given),
+            }
+            for i, (name, given) in enumerate(decided)
+        ]
+    return {
+        "id": "resp_1",
+        "object": "response",
+        "created_at": 1,
+        "status": "completed",
+        "model": request["model"],
+        "output": output,
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": request.get("tools", []),
+        "usage": {
+            "input_tokens": 3,
+            "input_tokens_details": {"cached_tokens": 0},
+            "output_tokens": 2,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": 5,
+        },
+    }
+
+
+def _messages_stream(answer: dict[str, Any]) -> Iterator[bytes]:
+    blocks, answer = answer["content"], {**answer, "content": []}
+    yield _named_event("message_start", message=answer)
+    for i, block in enumerate(blocks):
+        if block["type"] == "text":
+            empty, delta = {**block, "text": ""}, {"type": "text_delta", "text": block["text"]}
+        else:
+            given = json.dumps(block["input"])
+            empty, delta = {**block, "input": {}}, {"type": "input_json_delta", "partial_json": given}
+        yield _named_event("content_block_start", index=i, content_block=empty)
+        yield _named_event("content_block_delta", index=i, delta=delta)
+        yield _named_event("content_block_stop", index=i)
+    end = {"stop_reason": answer["stop_reason"], "stop_sequence": None}
+    yield _named_event("message_delta", delta=end, usage=answer["usage"])
+    yield _named_event("message_stop")
+
+
+def _named_event(name: str, **data: Any) -> bytes:
+    return f"event: {name}\n".encode() + _event({"type": name, **data})
+
+
 def _event(data: dict[str, Any]) -> bytes:
     return f"data: {json.dumps(data)}\n\n".encode()
 
@@ -171,5 +237,5 @@ def _text(content: Any) -> str:
     return " ".join(part.get("text", "") for part in content)
 
 
-_ANSWERS = {"/v1/chat/completions": _chat, "/v1/messages": _messages}
-_STREAMS = {"/v1/chat/completions": _chat_stream}
+_ANSWERS = {"/v1/chat/completions": _chat, "/v1/messages": _messages, "/v1/responses": _responses}
+_STREAMS = {"/v1/chat/completions": _chat_stream, "/v1/messages": _messages_stream}

@@ -1,0 +1,87 @@
+"""Claude Agent SDK: its agents, and the tools that they have in this process.
+
+A query is a run of an agent, and so is a client while it is connected. What the agent does by itself, it does
+in the program that the SDK starts, which is a child process of the run.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+from codoperf_otel._calls.foreign_code import failed
+from codoperf_otel._frameworks.recorded import Execution, block, recorded, recorded_in
+from codoperf_otel._patching.replacing import ABSENT, Replacement
+
+ORIGIN = "claude-agent-sdk"
+_SCOPE = "_codoperf_scope"
+
+
+def replacements(name: str, module: ModuleType) -> Iterator[Replacement]:
+    """What runs a query, what begins and ends a client's connection, and what a tool is made of."""
+    if name == "claude_agent_sdk":
+        yield Replacement(module.SdkMcpTool, "handler", ABSENT, property(_handler, _set_handler))
+    elif name == "claude_agent_sdk.client":
+        client = module.ClaudeSDKClient
+        yield Replacement(client, "connect", client.connect, _connecting(client.connect))
+        yield Replacement(client, "disconnect", client.disconnect, _disconnecting(client.disconnect))
+    else:
+        yield recorded_in(module.InternalClient, "process_query", _query)
+
+
+def _handler(tool: Any) -> Callable[..., Any]:
+    """A tool's function, wherever it is taken from the tool to be called."""
+    execution = Execution("tool", tool.name, ORIGIN)
+    return recorded(vars(tool)["handler"], lambda *_: execution)
+
+
+def _set_handler(tool: Any, handler: Callable[..., Any]) -> None:
+    vars(tool)["handler"] = handler
+
+
+def _query(*_: Any, options: Any, **__: Any) -> Execution:
+    return _agent(options)
+
+
+def _agent(options: Any) -> Execution:
+    """The agent that the program is told to be. It has no name otherwise."""
+    return Execution("agent", options.extra_args.get("agent") or "claude", ORIGIN)
+
+
+def _connecting(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    async def connect(client: Any, *args: Any, **kwargs: Any) -> Any:
+        _begin(client)
+        return await original(client, *args, **kwargs)  # the SDK disconnects if it fails
+
+    return connect
+
+
+def _disconnecting(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    async def disconnect(client: Any) -> Any:
+        try:
+            return await original(client)
+        finally:
+            _end(client)
+
+    return disconnect
+
+
+def _begin(client: Any) -> None:
+    try:
+        if not hasattr(client, _SCOPE):
+            setattr(client, _SCOPE, (block(_agent(client.options)).__enter__(), sys.exc_info()[1]))
+    except Exception as error:
+        failed("an agent of the Claude Agent SDK is not recorded", error)
+
+
+def _end(client: Any) -> None:
+    """End it: an exception that is handled now, and was not at its begin, is how it failed."""
+    scope, before = vars(client).pop(_SCOPE, (None, None))
+    error = sys.exc_info()[1]
+    if scope is not None:
+        scope.__exit__(None, None if error is before else error, None)
