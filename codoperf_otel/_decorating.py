@@ -99,10 +99,11 @@ def checked_names(option: str, given: object) -> tuple[str, ...]:
     Raises:
         ValueError: they are none.
     """
-    found = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
-    if isinstance(given, str) or not all(isinstance(name, str) for name in found):
-        raise variables.setting_error(option, given, "a tuple of names")
-    return found
+    if isinstance(given, Iterable) and not isinstance(given, str):
+        found: tuple[Any, ...] = tuple(given)
+        if all(isinstance(name, str) for name in found):
+            return found
+    raise variables.setting_error(option, given, "a tuple of names")
 
 
 def inner_function(func: Any) -> Any:
