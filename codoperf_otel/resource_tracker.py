@@ -232,9 +232,13 @@ def track_memory_usage(func: Callable[P, R]) -> _Tracked[P, R]:
 
 
 def _is_plain(func: Any) -> bool:
+    return not isinstance(func, classmethod | staticmethod | type) and not _runs_later(func)
+
+
+def _runs_later(func: Any) -> bool:
+    """Whether a call does nothing yet but returns a coroutine or a generator."""
     kinds = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
-    other = isinstance(func, classmethod | staticmethod | type)
-    return not other and not any(is_kind(func) for is_kind in kinds)
+    return any(is_kind(func) for is_kind in kinds)
 
 
 def benchmark_resource_usage(
@@ -251,13 +255,13 @@ def benchmark_resource_usage(
     (3, [])
 
     Raises:
-        TypeError: `func` is not callable, or a coroutine function, which nothing here would await.
+        TypeError: `func` is not callable, or what it returns would have to be awaited or iterated over.
         ValueError: `iterations` is no integer above 0.
     """
     check_callable("benchmark_resource_usage", func)
-    if inspect.iscoroutinefunction(func):
+    if _runs_later(func) or _runs_later(type(func).__call__):
         raise TypeError(
-            "benchmark_resource_usage calls plain functions; it cannot await a coroutine function"
+            "benchmark_resource_usage calls plain functions, not coroutine functions or generator functions"
         )
     if type(iterations) is not int or iterations < 1:
         raise setting_error("iterations", iterations, "an integer above 0")
@@ -288,10 +292,10 @@ def _tracked_run(
 
 def _timed(call: Callable[[], object]) -> tuple[float, str | None]:
     """The seconds of a call, and its error if it failed."""
-    began, failure = time.perf_counter(), None
+    began_ns, failure = time.perf_counter_ns(), None
     try:
         call()
     except Exception as error:
         raise_interrupt(error)
         failure = f"{error_type(error)}: {error_message(error)}"
-    return time.perf_counter() - began, failure
+    return (time.perf_counter_ns() - began_ns) / 1e9, failure

@@ -195,6 +195,25 @@ class TestRemoval:
         assert get(make(), namespace, "k") == "absent"
         assert evicted == [("invalid", 1)]
 
+    def test_removed_key_is_made_anew(self, make, namespace, tmp_path):
+        """A process that has the folder open signs with the key that others have by then."""
+        disk = make()
+        put(disk, namespace, "k", 1)
+        (tmp_path / "cache" / KEY_FILE).unlink()
+        put(make(), namespace, "theirs", 2)
+        disk._database._clock = lambda: time.monotonic() + 1
+        put(disk, namespace, "ours", 3)
+        assert (get(disk, namespace, "theirs"), get(make(), namespace, "ours")) == (2, 3)
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="no modes")
+    def test_folder_that_others_may_write_from_now_on(self, make, namespace, tmp_path):
+        """It is used no longer, by a process that has it open neither."""
+        disk = make()
+        put(disk, namespace, "k", 1)
+        (tmp_path / "cache").chmod(0o777)
+        disk._database._clock = lambda: time.monotonic() + 1
+        assert get(disk, namespace, "k") == "absent"
+
     @pytest.mark.skipif(sys.platform == "win32", reason="needs resource.setrlimit")
     @pytest.mark.parametrize("what", ["manager", "function"])
     @pytest.mark.parametrize("is_off", [False, True])

@@ -99,7 +99,7 @@ class TestShared:
         (found,) = [
             value
             for key, value in telemetry.values("codoperf.cache.lookups").items()
-            if ("codoperf.cache.tier", "redis") in key
+            if {("codoperf.cache.tier", "redis"), ("codoperf.cache.name", manager.name)} <= set(key)
         ]
         assert found >= 1
 
@@ -376,6 +376,7 @@ class TestServer:
             ("http://localhost", "redis://, rediss:// or unix://"),
             ("redis://:hunter2@example.org", r"url is 'redis://\*\*\*@example.org'.*rediss://"),
             ("redis://localhost:port", "url is"),
+            ("REDIS://localhost", "redis://, rediss:// or unix://"),
             (None, "url is None"),
         ],
     )
@@ -383,6 +384,34 @@ class TestServer:
         """One error at the start, without the password."""
         with pytest.raises(ValueError, match=message) as caught:
             RedisTier(url)
+        assert "hunter2" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "redis://example.org?password=hunter2",
+            "redis://192.0.2.2:6379/0?username=me&password=hunter2",
+            "redis://example.org?db=1&%70assword=hunter2",
+            "redis://example.org?username=hunter2",
+            "redis://hunter2@example.org",
+            "redis://me:12/hunter2@example.org",
+            "redis://:hunter2@[::1%61]",  # decoded, another machine
+        ],
+    )
+    def test_credentials_without_tls_stay_on_this_machine(self, url):
+        """Wherever the URL has them, and they are not in the error."""
+        with pytest.raises(ValueError, match=r"it must be rediss:// or a loopback address") as caught:
+            RedisTier(url)
+        assert "hunter2" not in str(caught.value)
+        for host in ("localhost", "127.0.0.1", "[::1]"):
+            RedisTier(f"redis://{host}?password=hunter2")
+        RedisTier(url.replace("redis:", "rediss:"))
+
+    @pytest.mark.parametrize("secret", ["", " \n", b"", b"hunter2", 3, ("hunter2",)])
+    def test_secret_that_signs_nothing_is_refused(self, secret):
+        """One error at the start, which does not show it."""
+        with pytest.raises(ValueError, match=r"^secret is '(\*\*\*)?': it must be a text") as caught:
+            RedisTier("redis://localhost", secret=secret)
         assert "hunter2" not in str(caught.value)
 
     def test_redis_py_is_named_where_it_is_absent(self, monkeypatch):

@@ -484,6 +484,22 @@ def test_metric_export_interval_is_in_seconds(tmp_path):
     )
 
 
+@pytest.mark.parametrize("lean", ["true", "false"])
+def test_the_last_collection_may_take_longer_than_the_interval(tmp_path, lean):
+    """What was counted since the one before is sent, however busy the machine is."""
+    ok(
+        "import time\n"
+        "from opentelemetry import metrics\n"
+        "handle = codoperf_otel.configure(file=sys.argv[1], metric_export_interval=0.02)\n"
+        "slow = [lambda _: time.sleep(0.05) or ()]\n"
+        "metrics.get_meter('slow').create_observable_gauge('slow', slow)\n"
+        "work(); handle.shutdown()",
+        tmp_path,
+        CODOPERF_OTEL_LEAN_METRICS=lean,
+    )
+    assert "codoperf.function.cpu.time" in metric_names(tmp_path)
+
+
 def test_force_flush_after_shutdown_does_nothing(tmp_path):
     """There is nothing left to send: True, and no word."""
     done = run(

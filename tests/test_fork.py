@@ -234,6 +234,29 @@ os.waitpid(pid, 0)
     assert totals(tmp_path) == [("parent", 1)]
 
 
+def test_a_child_does_not_keep_its_parents_files(tmp_path):
+    """It has each telemetry file open once, when it exports; before, none."""
+    program = """
+def open_files():
+    names = [os.path.join("/proc/self/fd", number) for number in os.listdir("/proc/self/fd")]
+    files = [os.readlink(name) for name in names if os.path.lexists(name)]
+    return sorted(os.path.basename(file) for file in files if file.startswith(sys.argv[1]))
+
+both = ["metrics.jsonl", "traces.jsonl"]
+parent(), handle.force_flush()
+assert open_files() == both, open_files()
+for _ in range(2):
+    pid = os.fork()
+    if pid:
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    assert open_files() == [], open_files()
+    child(), handle.force_flush()
+    assert open_files() == both, open_files()
+"""
+    run(CONFIGURE.format(interval=60) + program, tmp_path)
+    assert spans(tmp_path) == {"parent": 1, "child": 2}
+
+
 def test_binding_to_other_providers_is_left_alone(tmp_path):
     """Where the program has bound this package to providers of its own, a fork does not change that."""
     program = """

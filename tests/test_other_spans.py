@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import gc
 import json
 import os
@@ -827,6 +828,33 @@ def test_what_is_lent_to_a_thread_unwinds_its_spans(telemetry, other, cpu):
     left[0].end()
     assert figures(telemetry, "left") is None
     assert telemetry.span("lender").attributes.get(SELF, 0.003) == 0.003
+
+
+@pytest.mark.parametrize("is_lent", [False, True])
+def test_a_block_that_is_left_in_another_context_has_no_figure(telemetry, cpu, is_lent):
+    """A web framework enters and leaves one in different turns of a pool's thread, with others in between."""
+    block, before = co.performance_context("block"), counted_cpu_time(telemetry)
+    lent = co.propagate_context if is_lent else lambda work: work
+
+    def turn(work):
+        """A piece of work that another piece does not know."""
+        contextvars.copy_context().run(lent(work))
+
+    def enter():
+        block.__enter__()
+        cpu.burn(1)
+
+    def leave():
+        block.__exit__(None, None, None)
+
+    with co.performance_context("around") if not is_lent else contextlib.nullcontext():
+        turn(enter)
+        turn(lambda: cpu.burn(2))
+        turn(leave)
+        assert (thread_clock.thread.clock.current is None) == is_lent
+    assert figures(telemetry, "block") is None
+    assert is_lent or figures(telemetry, "around") == (3, 3)
+    assert counted_cpu_time(telemetry) - before == pytest.approx(0.001 if is_lent else 0.003)
 
 
 def test_what_a_thread_runs_for_a_span_is_the_spans(telemetry, other, cpu):

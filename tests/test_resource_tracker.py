@@ -546,15 +546,20 @@ class TestBenchmark:
     def test_wrong_arguments(self):
         """One clear error each."""
 
-        async def coroutine():
-            pass
+        class Asynchronous:
+            async def __call__(self):
+                pass
+
+        def generator():
+            yield
 
         with pytest.raises(ValueError, match="iterations is 0"):
             benchmark_resource_usage(int, 0)
         with pytest.raises(TypeError, match="only a callable"):
             benchmark_resource_usage(3)
-        with pytest.raises(TypeError, match="cannot await"):
-            benchmark_resource_usage(coroutine)
+        for runs_later in (Asynchronous(), generator):
+            with pytest.raises(TypeError, match="calls plain functions"):
+                benchmark_resource_usage(runs_later)
 
     def test_comparison(self):
         """Faster, slower, or the same; with the share of change and the test's figure."""

@@ -14,6 +14,7 @@ import traceback
 import weakref
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 
 import pytest
@@ -66,6 +67,11 @@ def burn(name, seconds):
 def cpu(span):
     """The CPU time of a span's own code."""
     return span.attributes["codoperf.cpu.self_time"]
+
+
+def counted(telemetry):
+    """The CPU time that the metrics have of all operations."""
+    return sum(telemetry.values("codoperf.operation.cpu.time").values())
 
 
 def in_pool(*work):
@@ -184,6 +190,27 @@ def test_a_decorated_function_in_a_thread_has_its_own(lending, way):
     assert outer["codoperf.cpu.self_time"] <= outer["codoperf.cpu.time"] - burnt["inner"]
 
 
+@pytest.mark.parametrize("is_traced", [False, True])
+def test_a_block_that_works_for_nobody_is_not_charged_with_the_next_work(lending, other, is_traced):
+    """A web framework runs both ends of a block in threads, between other work, within a span or none."""
+    anyio = pytest.importorskip("anyio.to_thread") and sys.modules["anyio"]
+    pytest.importorskip("greenlet")  # which must not take it for a switch that was missed
+    block, before = performance_context("block"), counted(lending)
+
+    def enter():
+        block.__enter__()
+        burn("block", 0.01)
+
+    async def main():
+        with other.start_as_current_span("request") if is_traced else nullcontext():
+            for work in (enter, partial(burn, "others", 0.1), partial(block.__exit__, None, None, None)):
+                await anyio.to_thread.run_sync(work, limiter=anyio.CapacityLimiter(1))
+
+    anyio.run(main)
+    assert "codoperf.cpu.time" not in lending.span("block").attributes
+    assert burnt["block"] <= counted(lending) - before < burnt["others"]
+
+
 def test_each_operation_has_what_it_handed_to_a_shared_pool(lending):
     """One worker serves three operations at once, and was started by the first: each has its own."""
     before = time.process_time()
@@ -228,10 +255,10 @@ def test_what_runs_after_the_operation_is_in_metrics_only(lending):
         ended.wait(60)
         burn("late", 0.02)
 
-    def counted():
+    def counted_of_short():
         return lending.values("codoperf.operation.cpu.time").get(SHORT, 0)
 
-    counted_before, before = counted(), time.process_time()
+    counted_before, before = counted_of_short(), time.process_time()
     with performance_context("short"):
         thread = threading.Thread(target=late)
         thread.start()
@@ -242,7 +269,7 @@ def test_what_runs_after_the_operation_is_in_metrics_only(lending):
     later()
     spent = time.process_time() - before
     assert cpu(lending.span("short")) <= in_time
-    assert burnt["late"] <= counted() - counted_before - cpu(lending.span("short")) <= spent
+    assert burnt["late"] <= counted_of_short() - counted_before - cpu(lending.span("short")) <= spent
 
 
 def test_threads_that_serve_all_are_not_lent(lending):
@@ -573,7 +600,7 @@ def test_what_was_lent_is_let_go(lending, fails):
 def test_two_threads_that_lend_at_once(lending, scale):
     """Nothing is lost where threads hand over for one operation at the same time."""
     rounds = scale(400)
-    before = sum(lending.values("codoperf.operation.cpu.time").values())
+    before = counted(lending)
     with ThreadPoolExecutor(4) as pool:
         for _ in range(rounds):
             with performance_context("busy"):
@@ -582,5 +609,4 @@ def test_two_threads_that_lend_at_once(lending, scale):
                     for _ in range(3)
                 ]
                 concurrent.futures.wait([each for future in inner for each in future.result()])
-    counted = sum(lending.values("codoperf.operation.cpu.time").values()) - before
-    assert counted >= burnt["busy"]
+    assert counted(lending) - before >= burnt["busy"]

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from codoperf_otel._cache.claims import Claims
 from codoperf_otel._cache.flights import PATIENCE, Flight
-from codoperf_otel._cache.loads import Load
+from codoperf_otel._cache.loads import Load, Refresh
 from codoperf_otel._telemetry.interrupts import raise_interrupt
 
 R = TypeVar("R")
@@ -80,13 +80,13 @@ class AsyncLoad(Load):
         return found
 
 
-class AsyncRefresh(AsyncLoad):
+class AsyncRefresh(AsyncLoad, Refresh):
     """A load that computes, whatever is kept."""
 
     __slots__ = ()
 
     async def __aenter__(self) -> AsyncRefresh:
-        self._cache.namespace.flights.replace(self._location.key, self._landing)
+        await self._off_loop(self._replace)
         self._compute()
         return self
 

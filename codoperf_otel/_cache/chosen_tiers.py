@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from functools import partial
 from importlib.util import find_spec
@@ -18,12 +19,15 @@ from codoperf_otel._telemetry import names
 from codoperf_otel._telemetry.interrupts import raise_interrupt
 
 if TYPE_CHECKING:
+    from urllib.parse import SplitResult
+
     from codoperf_otel._cache.codec import Serializer
     from codoperf_otel._cache.tiers import EvictedFrom, Tier
 
 GIGABYTE = 1 << 30
 QUARTER = 90 * 86_400.0
 _SCHEMES = ("redis", "rediss", "unix")
+_CREDENTIAL = re.compile("user|pass|pwd|auth|credential|cookie|key|token|secret", re.IGNORECASE)
 
 
 class ChosenTier(Protocol):
@@ -113,7 +117,7 @@ class RedisTier:
     Raises:
         ModuleNotFoundError: redis-py is not installed (``pip install 'codoperf-otel[redis]'``).
         ValueError: `url` is none, or carries a password to another machine without TLS; `timeout` is no
-            number above 0.
+            number above 0; `secret` is blank or no text.
     """
 
     def __init__(
@@ -128,6 +132,7 @@ class RedisTier:
         if not find_spec("redis"):
             raise ModuleNotFoundError("RedisTier needs redis-py: pip install 'codoperf-otel[redis]'")
         _check_url(url)
+        _check_secret(secret)
         _module()  # now, and not at the first use: an event loop would wait for it
         self._url = url
         self.timeout = positive("timeout", timeout)
@@ -140,7 +145,7 @@ class RedisTier:
         module = _module()
         server = module.Server(self._url, self.timeout, self.prefix)
         codecs = Codecs(self._serializer, pickles=self._secret is not None)
-        secret = (self._secret or "").encode()
+        secret = (self._secret or "").encode("utf-8", "surrogatepass")
         made: Tier = module.Redis(server, partial(on_evict, names.REDIS), codecs, secret)
         return made
 
@@ -153,7 +158,7 @@ def _module() -> Any:
 
 
 def _check_url(url: object) -> None:
-    from urllib.parse import urlsplit
+    from urllib.parse import unquote, urlsplit
 
     allowed = "a redis://, rediss:// or unix:// URL"
     try:
@@ -162,10 +167,25 @@ def _check_url(url: object) -> None:
     except ValueError as error:
         raise_interrupt(error)
         raise setting_error("url", url, allowed) from None
-    if parts.scheme not in _SCHEMES or not (parts.hostname or parts.scheme == "unix"):
+    if str(url).partition("://")[0] not in _SCHEMES or not (parts.hostname or parts.scheme == "unix"):
         raise setting_error("url", url, allowed)
-    if parts.scheme == "redis" and "@" in parts.netloc and not is_loopback(parts.hostname or ""):
+    is_plain_text = parts.scheme == "redis" and not is_loopback(unquote(parts.hostname or ""))
+    if is_plain_text and _has_credentials(parts):
         raise setting_error("url", url, "rediss:// or a loopback address, because a password goes along")
+
+
+def _has_credentials(parts: SplitResult) -> bool:
+    """Whether a URL has any: before an @ that may stand in a wrong place, or in the query, for redis-py."""
+    from urllib.parse import parse_qsl
+
+    return "@" in parts.geturl() or any(_CREDENTIAL.search(name) for name, _ in parse_qsl(parts.query))
+
+
+def _check_secret(secret: object) -> None:
+    """Refuse what would sign nothing, such as the text of a variable that is not set."""
+    if secret is not None and not (isinstance(secret, str) and secret.strip()):
+        shown = "" if secret in ("", b"") else "***"
+        raise setting_error("secret", shown, "a text that is not blank, or None")
 
 
 def default_folder() -> Path:

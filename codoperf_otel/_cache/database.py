@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from codoperf_otel import _forks
 from codoperf_otel._cache import clocks
-from codoperf_otel._cache.folder import ASIDE, inode_of, move_aside, prepare, remove, signing_key
+from codoperf_otel._cache.folder import (
+    ASIDE,
+    KEY_FILE,
+    State,
+    move_aside,
+    prepare,
+    remove,
+    signing_key,
+    state_of,
+)
 from codoperf_otel._cache.records import Signer
 from codoperf_otel._cache.sqlite import (
     ABANDONED,
@@ -71,7 +80,7 @@ class Database:
         self._off_until = self._known_until = float("-inf")
         self._is_first_failure = Once()
         self._is_first_repair = Once()
-        self._inode: int | None = None
+        self._known: tuple[State, ...] = (None,)
         self._has_ended = False
         self._connection: sqlite3.Connection | None = None
         self._closer: weakref.finalize[..., Any] | None = None
@@ -142,18 +151,22 @@ class Database:
         if now < self._off_until:
             return None
         self._known_until = now + KNOWN_SECONDS
-        inode = inode_of(self._path)
+        found = self._states()
         if self._connection is not None:
-            if inode == self._inode:
+            if found == self._known:
                 return self._connection
-            self.close()  # the file was removed, or another has taken its place
-        return self._open() if create or inode is not None else None
+            self.close()  # something was removed, or replaced, or others may write it now
+        return self._open() if create or found[0] is not None else None
+
+    def _states(self) -> tuple[State, ...]:
+        path = Path(self._path)
+        return tuple(map(state_of, (path, path.parent, path.with_name(KEY_FILE))))
 
     def _open(self) -> sqlite3.Connection:
         path = Path(self._path)
         prepare(path)
         self.signer = Signer(signing_key(path.parent))
-        self._inode = inode_of(self._path)
+        self._known = self._states()
         connection, emptied = connect(path)
         self.close()  # what a signal handler has opened meanwhile
         self._connection = connection
@@ -204,7 +217,7 @@ class Database:
 
     def _move_aside(self) -> None:
         self.close()
-        move_aside(Path(self._path), self._inode)
+        move_aside(Path(self._path), self._known[0])
 
     def _empty(self) -> None:
         if self._connection is not None:

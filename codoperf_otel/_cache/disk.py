@@ -9,16 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from codoperf_otel._cache.codec import Codecs, Serializer
 from codoperf_otel._cache.database import Database
 from codoperf_otel._cache.items import Items
 from codoperf_otel._cache.locks import Locks
+from codoperf_otel._cache.moments import WHATEVER, Moment
 from codoperf_otel._cache.namespace import Location, Namespace
-from codoperf_otel._cache.sqlite import PUT, number, row_of, used_bytes
+from codoperf_otel._cache.sqlite import EVERY, MOMENT, PUT, PUT_SINCE, number, row_of, slot_of, used_bytes
 from codoperf_otel._cache.tiers import Item, OnEvict
 from codoperf_otel._telemetry import names
+
+if TYPE_CHECKING:
+    import sqlite3
 
 PURGE_EVERY = 256
 FIRST_TO_EXPIRE = 64
@@ -94,24 +98,43 @@ class Disk:
             self._on_evict(location.namespace, why, 1)
 
     def put(self, location: Location, item: Item) -> None:
+        self._put(location, item, PUT)
+
+    def moment(self, location: Location) -> Moment | None:
         address, scope = location.address, location.namespace.origin
         if address is None or scope is None:
-            return
+            return None
+        of = EVERY, slot_of(scope), row_of(address)
+        found = self._database.run(lambda db: db.execute(MOMENT, of).fetchone(), None, create=True)
+        return None if found is None else Moment(found[:2], found[2])
+
+    def put_since(self, location: Location, item: Item, since: Moment) -> bool:
+        every, one = since.cleared
+        row, slot = row_of(location.address or b""), slot_of(location.namespace.origin or "")
+        kept = (True, row, None, None) if since.kept is WHATEVER else (False, row, since.kept, since.kept)
+        return self._put(location, item, PUT_SINCE, EVERY, every, slot, one, *kept)
+
+    def _put(self, location: Location, item: Item, statement: str, *condition: Any) -> bool:
+        """Whether the statement's condition held."""
+        address, scope = location.address, location.namespace.origin
+        if address is None or scope is None:
+            return True
         encoded = self._items.encoded(location.namespace, item.value)
         if encoded is None or len(encoded.data) > min(self._limits.size, LARGEST):
             self.remove(location)
-            return
+            return True
         size = len(encoded.data)
         record = self._items.record(encoded, item, min(item.ttl, self._limits.age))
         leaves = min(record.expires + location.namespace.grace, record.created + self._limits.age)
-        self._database.run(
-            lambda db: db.execute(
-                PUT, (row_of(address), scope, leaves, size, self._database.signer.pack(address, record))
-            ),
-            None,
-            create=True,
-        )
+
+        def write(connection: sqlite3.Connection) -> bool:
+            packed = self._database.signer.pack(address, record)
+            values = row_of(address), scope, leaves, size, packed, *condition
+            return connection.execute(statement, values).rowcount > 0
+
+        is_kept = self._database.run(write, True, create=True)
         self._keep_bounds(size)
+        return is_kept
 
     def _keep_bounds(self, written: int) -> None:
         """Now and then, remove what has expired, and what expires next where there is too much."""

@@ -78,14 +78,14 @@ def _give_name(unnamed: Path, path: Path) -> None:
             unnamed.replace(path)
 
 
-def move_aside(path: Path, inode: int | None) -> None:
+def move_aside(path: Path, state: State) -> None:
     """Give a corrupted database another name, unless another process did so already.
 
     Raises:
         OSError: the folder does not allow it.
     """
     with _alone(path.parent):
-        if inode != inode_of(path):
+        if state != state_of(path):
             return
         for suffix in _SUFFIXES:
             with contextlib.suppress(FileNotFoundError):
@@ -121,13 +121,20 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def inode_of(path: str | Path) -> int | None:
-    """What tells a file from one that has taken its place; None where there is none."""
+State = tuple[int, ...] | None
+
+
+def state_of(path: Path) -> State:
+    """What tells a file from one that has taken its place, and whose it is; None where there is none.
+
+    A file that nobody has open may have the number of the one before: a key also counts by its time.
+    """
     try:
-        return os.stat(path).st_ino  # noqa: PTH116 - asked at each access, and a `Path` costs as much again
+        found = path.stat()
     except OSError as error:
         raise_interrupt(error)
         return None
+    return found.st_ino, found.st_mode, found.st_uid, found.st_mtime_ns if path.name == KEY_FILE else 0
 
 
 def _demand_private(path: Path) -> None:

@@ -18,6 +18,7 @@ from codoperf_otel._cache.loads import Load, Refresh
 from codoperf_otel._cache.marks import Marks
 from codoperf_otel._cache.memory import BATCH
 from codoperf_otel._cache.methods import CachedMethod
+from codoperf_otel._cache.moments import NOTHING, Moments
 from codoperf_otel._cache.namespace import Location, MemoryItem, Namespace
 from codoperf_otel._cache.pickling import Unpickled
 from codoperf_otel._cache.store import Store
@@ -85,8 +86,7 @@ class FunctionCache:
         self.namespace.entries.belongs_to(self, "namespace.entries")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        made_from = self.func, self._manager, self._options, self.namespace.origin
-        return _again, (_caches.token(self), *made_from)
+        return _again, (_caches.token(self), self.func, self._manager, self._options, self.namespace.origin)
 
     def _marks(self, options: Options) -> Marks | None:
         """What is put on spans. None: nothing, and a hit has nothing to do with it."""
@@ -125,9 +125,13 @@ class FunctionCache:
         is_shared = self.is_outside and self.ttl and self.namespace.is_shared and location.address
         return self.store.claims if is_shared else None
 
-    def keep(self, location: Location, value: Any, seconds: float, origin: bytes, flight: Flight) -> None:
-        """Keep a value that took `seconds` to compute, unless the cache was cleared meanwhile."""
-        self.store.keep(location, Item(value, self.ttl, seconds, origin), flight)
+    def moments(self, location: Location) -> Moments:
+        """What other processes see at a key now."""
+        return self.store.moments(location) if self.ttl else NOTHING
+
+    def keep(self, location: Location, item: Item, flight: Flight, since: Moments) -> None:
+        """Keep what was computed, unless the key was written or the cache cleared meanwhile."""
+        self.store.keep(location, item._replace(ttl=self.ttl), flight, since)
 
     def refresh(self, *args: Any, **kwargs: Any) -> Any:
         """Run the function, and keep its value in place of what is kept."""

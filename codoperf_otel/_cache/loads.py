@@ -15,6 +15,7 @@ from codoperf_otel._cache import once_only
 from codoperf_otel._cache.claims import Claim, Claims
 from codoperf_otel._cache.flights import Flight, concerns_all
 from codoperf_otel._cache.marks import Marks
+from codoperf_otel._cache.moments import WHATEVER, Moments
 from codoperf_otel._cache.namespace import Location, Namespace
 from codoperf_otel._cache.tiers import Item
 from codoperf_otel._calls.context import agent_in_force
@@ -39,7 +40,8 @@ class Cache(Protocol):
     def is_outside(self) -> bool: ...
     def claims(self, location: Location) -> Claims | None: ...
     def look(self, location: Location) -> Item | None: ...
-    def keep(self, location: Location, value: Any, seconds: float, origin: bytes, flight: Flight) -> None: ...
+    def moments(self, location: Location) -> Moments: ...
+    def keep(self, location: Location, item: Item, flight: Flight, since: Moments) -> None: ...
 
 
 class Load:
@@ -50,7 +52,7 @@ class Load:
 
     __slots__ = (
         "_agent", "_around", "_cache", "_claim", "_flight", "_found", "_has_landed", "_location", "_origin",
-        "_stands_in", "_started_ns", "is_missing", "value",
+        "_since", "_stands_in", "_started_ns", "is_missing", "value",
     )  # fmt: skip
 
     value: Any
@@ -113,7 +115,16 @@ class Load:
         self._cache.namespace.flights.replace(self._location.key, self._landing, flight)
 
     def _look(self) -> bool:
-        """Look the value up. False: another process computes it, so try again."""
+        """Look the value up; if it is to be computed, note what is kept. False: another process computes."""
+        is_done = self._ask()
+        if is_done and not self._has_found():
+            self._note()
+        return is_done
+
+    def _note(self) -> None:
+        self._since = self._cache.moments(self._location)
+
+    def _ask(self) -> bool:
         if self._claim is None:
             self._found = self._cache.look(self._location)
             claims = None if self._has_found() else self._claims()
@@ -184,7 +195,8 @@ class Load:
 
     def _keep(self, seconds: float) -> None:
         try:
-            self._cache.keep(self._location, self.value, seconds, self._origin, self._landing)
+            item = Item(self.value, 0, seconds, self._origin)
+            self._cache.keep(self._location, item, self._landing, self._since)
         finally:
             self._give_back()
 
@@ -258,9 +270,15 @@ class Refresh(Load):
     __slots__ = ()
 
     def __enter__(self) -> Refresh:
-        self._cache.namespace.flights.replace(self._location.key, self._landing)
+        self._replace()
         self._compute()
         return self
+
+    def _replace(self) -> None:
+        """Take the place of computations under way, and of whatever is kept."""
+        self._cache.namespace.flights.replace(self._location.key, self._landing)
+        found = self._cache.moments(self._location)
+        self._since = {tier: moment._replace(kept=WHATEVER) for tier, moment in found.items()}
 
 
 def _record(seconds: float, of: Attributes) -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import encodings.idna  # noqa: F401  # else `socket` imports it when it first looks a host up
 import hashlib
 import logging
+import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
 import redis
@@ -22,6 +24,7 @@ from codoperf_otel import _forks
 from codoperf_otel._cache import claims, clocks
 from codoperf_otel._cache.codec import Codecs
 from codoperf_otel._cache.items import Items
+from codoperf_otel._cache.moments import WHATEVER, Moment
 from codoperf_otel._cache.namespace import Location, Namespace
 from codoperf_otel._cache.records import Signer
 from codoperf_otel._cache.tiers import Item, OnEvict
@@ -38,6 +41,7 @@ log = logging.getLogger("codoperf_otel.cache")
 OFF_SECONDS = 5.0
 _LONGEST_MS = 10**12
 _BATCH = 1000
+_MARK_MS = 7 * 86_400_000
 _SPECIAL = re.compile(r"[\\*?\[\]^-]")
 _ESCAPED = r"\\\g<0>"
 
@@ -52,6 +56,14 @@ def _place(key: str) -> bytes:
 
 def _kind_of(url: str) -> Any:
     return _KINDS.get(url.partition(":")[0], connection.Connection)
+
+
+def _is_unchanged(commands: Any, watched: Any, since: Moment) -> bool:
+    """Whether a moment lasts. If that changes before the commands are carried out, they are not."""
+    commands.watch(*(watched[1:] if since.kept is WHATEVER else watched))
+    kept, *cleared = commands.mget(watched)
+    commands.multi()
+    return cleared == since.cleared and (since.kept is WHATEVER or kept in (None, since.kept))
 
 
 class Server(NamedTuple):
@@ -135,29 +147,63 @@ class Redis:
         return found if found is None or isinstance(found, bytes) else b""
 
     def put(self, location: Location, item: Item) -> None:
+        self._put(location, item, None)
+
+    def moment(self, location: Location) -> Moment | None:
+        watched = self._watched(location)
+        found = None if watched is None else self._run(lambda: self._client.mget(watched), None)
+        return None if found is None else Moment(found[1:], found[0])
+
+    def put_since(self, location: Location, item: Item, since: Moment) -> bool:
+        return self._put(location, item, since)
+
+    def _watched(self, location: Location) -> list[str] | None:
+        """The key, and what clears leave their marks at."""
+        key = self._key(location)
+        return None if key is None else [key, self._mark_of(None), self._mark_of(location.namespace)]
+
+    def _mark_of(self, namespace: Namespace | None) -> str:
+        return f"{self._server.prefix}-cleared:{'' if namespace is None else namespace.origin}"
+
+    def _put(self, location: Location, item: Item, since: Moment | None) -> bool:
+        """False: the moment is over."""
         key = self._key(location)
         if key is None:
-            return
+            return True
         encoded = self._items.encoded(location.namespace, item.value)
         if encoded is None:
             self.remove(location)
-            return
+            return True
         record = self._items.record(encoded, item, item.ttl)
         packed = self._signer.pack(_place(key), record)
         stays = (item.ttl + location.namespace.grace) * 1000
         claim = self._claim_of(location)
-        self._run(lambda: self._write(key, packed, max(1, int(min(stays, _LONGEST_MS))), claim), None)
-        self._leases.pop(claim, None)
+        milliseconds = max(1, int(min(stays, _LONGEST_MS)))
+        watched = None if since is None else self._watched(location)
 
-    def _write(self, key: str, packed: bytes, milliseconds: int, claim: str) -> None:
-        try:
-            with self._client.pipeline(transaction=False) as commands:  # both in one round trip
+        def write() -> bool:
+            with self._client.pipeline(transaction=since is not None) as commands:  # all in one round trip
+                if since is not None and not _is_unchanged(commands, watched, since):
+                    return False
                 commands.set(key, packed, px=milliseconds)
                 if self._holds(claim):
                     commands.delete(claim)
                 commands.execute()
+            return True
+
+        is_kept = self._run(lambda: self._written(key, write), True)
+        if is_kept:
+            self._leases.pop(claim, None)
+        return is_kept
+
+    def _written(self, key: str, write: Callable[[], bool]) -> bool:
+        try:
+            return write()
+        except redis.WatchError:
+            return False
         except redis.OutOfMemoryError:  # a full server still answers; what it has here is out of date
             self._client.delete(key)
+            return True
 
     def claim(self, location: Location) -> bool:
         name = self._claim_of(location)
@@ -199,6 +245,8 @@ class Redis:
             self._run(lambda: self._unlink(namespace), None)
 
     def _unlink(self, namespace: Namespace | None) -> None:
+        with suppress(redis.OutOfMemoryError):  # then there is no room for what is being computed
+            self._client.set(self._mark_of(namespace), os.urandom(8), px=_MARK_MS)
         for keys in self._keys(namespace):
             self._client.unlink(*keys)
 

@@ -6,6 +6,7 @@ import struct
 import time
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 from codoperf_otel._cache.folder import prepare
 
@@ -16,7 +17,7 @@ else:
     with suppress(ImportError):  # a Python that was built without it keeps entries in memory
         import sqlite3
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 BUSY_SECONDS = 2.0
 
 # primary result codes of SQLite, https://sqlite.org/rescode.html
@@ -36,12 +37,27 @@ PUT = "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)"
 MOST_IN_MEMORY = 64 << 20
 """Bytes of values that are held while a file is made anew."""
 
+_SLOTS = 64
+_KEPT = "(SELECT SUBSTR(record, 1, 32) FROM entries WHERE row = ?)"
+_CLEARED = "(SELECT mark FROM clears WHERE slot = ?)"
+MOMENT = f"SELECT {_CLEARED}, {_CLEARED}, {_KEPT}"
+PUT_SINCE = (
+    "INSERT OR REPLACE INTO entries SELECT ?, ?, ?, ?, ?"
+    f" WHERE {_CLEARED} IS ? AND {_CLEARED} IS ? AND (? OR COALESCE({_KEPT}, ?) IS ?)"
+)
+_MARK = "INSERT OR REPLACE INTO clears VALUES (?, RANDOM())"
+EVERY = -1
+"""The slot of those clears that concern all scopes."""
+
 _ROW = struct.Struct("<q")
 _SCHEMA = (
     "DROP TABLE IF EXISTS entries",
     "CREATE TABLE entries (row INTEGER PRIMARY KEY, scope TEXT NOT NULL, expires REAL NOT NULL,"
     " size INTEGER NOT NULL, record BLOB NOT NULL)",
     "CREATE INDEX expiries ON entries (scope, expires, size)",
+    "DROP TABLE IF EXISTS clears",
+    "CREATE TABLE clears (slot INTEGER PRIMARY KEY, mark INTEGER NOT NULL)",
+    "INSERT INTO clears VALUES (-1, RANDOM())",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
 
@@ -115,12 +131,21 @@ def row_of(address: bytes) -> int:
     return int(row)
 
 
-def delete(connection: sqlite3.Connection, scope: str | None) -> None:
-    """Delete the entries of a scope, or all."""
+def slot_of(scope: str) -> int:
+    """Where clears of a scope leave their mark. Few scopes share a slot, and none takes room for ever."""
+    return crc32(scope.encode(errors="replace")) % _SLOTS
+
+
+def delete(connection: sqlite3.Connection, scope: str | None) -> int:
+    """Delete the entries of a scope, or all; returns how many there were.
+
+    The mark comes first: what was being computed before is not kept afterwards.
+    """
     if scope is None:
-        connection.execute("DELETE FROM entries")
-    else:
-        connection.execute("DELETE FROM entries WHERE scope = ?", (scope,))
+        connection.execute(_MARK, (EVERY,))
+        return connection.execute("DELETE FROM entries").rowcount
+    connection.execute(_MARK, (slot_of(scope),))
+    return connection.execute("DELETE FROM entries WHERE scope = ?", (scope,)).rowcount
 
 
 def read_others(path: Path, scope: str) -> tuple[Any, ...]:

@@ -13,10 +13,11 @@ from weakref import WeakSet, finalize
 from opentelemetry.metrics import Observation
 
 from codoperf_otel import _forks, _telemetry
-from codoperf_otel._cache import counts
+from codoperf_otel._cache import counts, moments
 from codoperf_otel._cache.claims import Claims
 from codoperf_otel._cache.flights import Flight
 from codoperf_otel._cache.memory import Memory
+from codoperf_otel._cache.moments import NOTHING, Moments
 from codoperf_otel._cache.namespace import Location, Namespace
 from codoperf_otel._cache.tiers import Item, MakeTier, Tier
 from codoperf_otel._cache.turns import Turn, Turns
@@ -120,20 +121,27 @@ class Store:
             if turn.count == count:
                 self.memory.put(location, item)
 
-    def keep(self, location: Location, item: Item, flight: Flight | None = None) -> None:
+    def moments(self, location: Location) -> Moments:
+        """What the tiers that processes share keep at a key now."""
+        return moments.taken(self.behind, location)
+
+    def keep(
+        self, location: Location, item: Item, flight: Flight | None = None, since: Moments = NOTHING
+    ) -> None:
         """Put an item into every tier; one without time left only takes the place of the one before.
 
-        The value of a flight is not kept if the cache was cleared meanwhile.
+        The value of a flight is not kept if the cache was cleared meanwhile, or another process has written
+        the key or cleared the cache `since`.
         """
         if not _is_first_use.is_done:
             _observe()
         with self.turns.of(location).write():
             if flight is None or location.namespace.flights.has(location.key, flight):
                 for tier in reversed(self.tiers):
-                    if item.ttl > 0:
-                        tier.put(location, item)
-                    else:
+                    if item.ttl <= 0:
                         tier.remove(location)
+                    elif not moments.put(tier, location, item, since):
+                        break
 
     def clear(self, namespace: Namespace | None = None) -> None:
         """Forget the entries of one namespace, or all, and keep nothing of what is being computed."""

@@ -14,7 +14,7 @@ from codoperf_otel._cache.database import FILE
 from codoperf_otel._cache.folder import KEY_FILE, prepare, signing_key
 from codoperf_otel._cache.namespace import MANAGERS_OWN
 from codoperf_otel._cache.records import InvalidRecordError, Signer, claimed_address
-from codoperf_otel._cache.sqlite import BUSY_SECONDS, SCHEMA_VERSION, number, row_of
+from codoperf_otel._cache.sqlite import BUSY_SECONDS, SCHEMA_VERSION, delete, number, row_of
 
 _NAMES = (
     "SELECT scope, COUNT(*), CAST(TOTAL(size) AS INTEGER), CAST(TOTAL(expires <= ?) AS INTEGER),"
@@ -108,16 +108,12 @@ def clear(folder: Path, name: str | None = None) -> int:
     """
     with opened(folder) as database:
         if name is None:
-            return database.execute("DELETE FROM entries").rowcount
+            return delete(database, None)
         scopes = [scope for (scope,) in database.execute("SELECT DISTINCT scope FROM entries")]
         names = [_name_of(scope) for scope in scopes]
         if name not in names:
             raise NoCacheError(f"{folder}: no cache {name!r} has entries in it{_question(name, names)}")
-        return sum(
-            database.execute("DELETE FROM entries WHERE scope = ?", (scope,)).rowcount
-            for scope, of in zip(scopes, names, strict=True)
-            if of == name
-        )
+        return sum(delete(database, scope) for scope, of in zip(scopes, names, strict=True) if of == name)
 
 
 def _question(name: str, names: list[str]) -> str:

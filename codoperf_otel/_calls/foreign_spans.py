@@ -224,13 +224,16 @@ def uncover(clock: ThreadClock, ending: Charged) -> None:
             top.leave_top(clock)
 
 
-def unwind(inner: Charged | None, ended: Charged) -> None:
-    """Let leave what was still charged, from `inner` on down, when `ended` did: spans, and ended blocks."""
+def unwind(inner: Charged | None, ended: Charged | None) -> None:
+    """Let leave what was still charged, from `inner` on down, when `ended` did: spans, and ended blocks.
+
+    Where it is None, all that the thread did for somebody has ended.
+    """
     chain: list[Charged] = []
     while inner is not None and inner is not ended:
         chain.append(inner)
         inner = inner.outer
-    if inner is None:
+    if inner is not ended:
         return
     kept: Charged | None = None
     for each in chain:
@@ -240,6 +243,8 @@ def unwind(inner: Charged | None, ended: Charged) -> None:
                 kept.outer = each.outer
         else:
             kept = each
+            if each.is_block:
+                each.cpu_ns = None  # from here on it is charged no more
 
 
 def charged_for(span: object) -> ForeignSpan | None:

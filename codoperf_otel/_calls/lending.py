@@ -48,6 +48,8 @@ def run_lent(
         finally:
             if lender is not None and share is not None:
                 _end(share, lender, clock)
+            elif clock.current is not outer:
+                _take_off(outer, clock)
             runtime.attach(around)
     except BaseException:  # it may be of a signal handler, in the midst of what stands above
         if lender is not None and share is not None:
@@ -56,6 +58,12 @@ def run_lent(
         raise
     finally:
         del lender, context, around, outer, share  # whoever keeps an exception keeps this frame
+
+
+def _take_off(outer: Charged | None, clock: ThreadClock) -> None:
+    """Let nothing that was left open be charged with what this thread does next."""
+    outer = still_charged(outer)
+    unwind(clock.charge_to(outer), outer)
 
 
 def _end(share: ThreadShare, lender: Lender, clock: ThreadClock) -> None:

@@ -199,8 +199,21 @@ def _close_clock(call: BlockCall, clock: ThreadClock) -> None:
                 greenlets.miss()
         return
     clock.charge_to(call.outer)
+    if not _is_current(call):  # the thread has done other work meanwhile
+        if call.outer is not None:
+            call.outer.self_ns += call.self_ns
+        call.cpu_ns, call.self_ns = None, 0
+        return
     call.cpu_ns = clock.reading(call.driver) - call.entered_ns
     call.outer = call.driver = None
+
+
+def _is_current(call: BlockCall) -> bool:
+    """Whether a block, which has no Context where it has no span, is in the Context that it is left in."""
+    found = call_in(runtime.get_current())
+    while found is not None and found is not call:
+        found = found.parent
+    return found is call or call.context is None
 
 
 def _unlink(call: Call, clock: ThreadClock) -> bool:

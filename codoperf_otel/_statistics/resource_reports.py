@@ -93,7 +93,7 @@ def benchmark_metrics(
             "min": min(durations, default=None),
             "max": max(durations, default=None),
             "mean": statistics.fmean(durations) if durations else None,
-            "std_dev": statistics.stdev(durations) if len(durations) > 1 else 0.0,
+            "std_dev": _spread(durations),
             "median": statistics.median(durations) if durations else None,
         },
         "memory_stats": {
@@ -104,6 +104,12 @@ def benchmark_metrics(
         "durations": durations,
         "failures": failures,
     }
+
+
+def _spread(durations: list[float]) -> float | None:
+    if len(durations) > 1:
+        return statistics.stdev(durations)
+    return 0.0 if durations else None
 
 
 def compare_benchmarks(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,14 +53,17 @@ def _leaves_the_process(executor: Any) -> bool:
 
 
 def lending_run_sync(run_sync: Function, _: object, switch: Switch) -> Function:
-    """`run_sync` of ``anyio.to_thread``."""
+    """`run_sync` of ``anyio.to_thread``.
+
+    It lends outside any operation, too: a block that one work opens may be closed by the next, elsewhere.
+    """
     otel, lender_in, run = runtime, prepared_lender_in, run_lent
 
     @like(run_sync)
     async def lent(func: Any, /, *args: Any, **kwargs: Any) -> Any:
-        context = otel.get_current()
-        if not context or not switch.is_on:
+        if not switch.is_on:
             return await run_sync(func, *args, **kwargs)
+        context = otel.get_current()
         return await run_sync(run, lender_in(context), context, func, *args, **kwargs)
 
     return lent

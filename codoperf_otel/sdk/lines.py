@@ -7,6 +7,7 @@ import os
 import time
 from pathlib import Path
 from threading import Lock
+from weakref import WeakSet
 
 from codoperf_otel.sdk.otlp_json.common import Json
 from codoperf_otel.sdk.private_files import opened
@@ -20,7 +21,7 @@ class Lines:
     """A file that processes share: each line is appended by one write.
 
     What a killed writer or a full disk has left of a line stays a line of its own. A file that was removed or
-    moved away, perhaps with its folder, is made anew.
+    moved away, perhaps with its folder, is made anew. A forked child opens its own.
 
     Raises:
         OSError: the file cannot be opened, or the disk has no room for the line.
@@ -30,6 +31,7 @@ class Lines:
         self._path = path
         self._lock = Lock()
         self._open()
+        _in_use.add(self)
 
     def _open(self) -> None:
         self._descriptor = opened(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
@@ -74,3 +76,21 @@ class Lines:
             if self._descriptor >= 0:
                 os.close(self._descriptor)
                 self._descriptor = -1  # the number may be another file's by now
+
+    def forked(self) -> None:
+        """Let go of the parent's file, for which nobody holds the lock here."""
+        self._lock = Lock()
+        self.close()
+
+
+_in_use: WeakSet[Lines] = WeakSet()
+
+
+def _forked() -> None:
+    for lines in list(_in_use):
+        lines.forked()
+    _in_use.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

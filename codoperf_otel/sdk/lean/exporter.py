@@ -15,7 +15,6 @@ from opentelemetry.sdk.metrics.export import (
     MetricExporter,
     MetricExportResult,
     MetricsData,
-    PeriodicExportingMetricReader,
     ScopeMetrics,
 )
 from opentelemetry.sdk.resources import Resource
@@ -24,6 +23,7 @@ from codoperf_otel._calls import call_durations  # noqa: F401  # here, so that n
 from codoperf_otel._telemetry import durations
 from codoperf_otel.sdk.lean import points
 from codoperf_otel.sdk.lean.starts import StartRule, Starts
+from codoperf_otel.sdk.patient_reader import LEAST_MS, PatientMetricReader
 from codoperf_otel.sdk.suppression import suppressed
 
 
@@ -82,14 +82,14 @@ class LeanMetricExporter(MetricExporter):
         self.inner.shutdown(timeout_millis, **kwargs)
 
 
-class LeanMetricReader(PeriodicExportingMetricReader):
+class LeanMetricReader(PatientMetricReader):
     """A reader that exports the durations alone where the SDK has collected nothing."""
 
     def __init__(self, exporter: LeanMetricExporter, export_interval_millis: float | None) -> None:
         self.__exporter = exporter
         super().__init__(exporter, export_interval_millis)
 
-    def collect(self, timeout_millis: float = 10_000) -> None:  # type: ignore[misc]  # no other way to know
+    def collect(self, timeout_millis: float = LEAST_MS) -> None:  # type: ignore[misc]  # no other way to know
         """Collect and export; the exporter is not called where the SDK collected nothing."""
         before = self.__exporter.exported.number
         super().collect(timeout_millis)

@@ -34,6 +34,7 @@ from codoperf_otel.sdk.lines import Lines
 from codoperf_otel.sdk.losses import points_of
 from codoperf_otel.sdk.otlp_json.metrics import encode_metrics
 from codoperf_otel.sdk.outputs import Output
+from codoperf_otel.sdk.patient_reader import PatientMetricReader
 from codoperf_otel.sdk.providers import GlobalProvider
 from codoperf_otel.sdk.redaction import SeriesRedaction, redacting
 from codoperf_otel.sdk.sendable import Sendable
@@ -131,7 +132,7 @@ class Metrics:
         seconds = self._settings.metric_export_interval
         interval = None if seconds is None else seconds * 1000
         if rule is None:
-            return PeriodicExportingMetricReader(exporter, interval)
+            return PatientMetricReader(exporter, interval)
         return LeanMetricReader(LeanMetricExporter(exporter, self._temporality, resource, rule), interval)
 
 
