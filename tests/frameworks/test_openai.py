@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from pathlib import Path
 
 import pytest
 from observed import BURNT, burn, counted, is_burnt
@@ -19,6 +21,7 @@ import codoperf_otel as co
 
 pytestmark = pytest.mark.usefixtures("vendors_variables")
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "caching.md"
 ASKED = {"model": "test", "input": "go"}
 NO_ARGUMENTS = {"type": "object", "properties": {}, "additionalProperties": False}
 
@@ -90,6 +93,26 @@ def test_a_tool_that_fails(recorded):
     with pytest.raises(ToolRunnerError):
         answer([RegisteredFunction(described("search"), search)])
     assert [span.attributes["error.type"] for span in recorded.of("execute_tool")] == ["LookupError"]
+
+
+def test_recipes_of_cached_model_calls(monkeypatch, tmp_path):
+    """Those of the page on caching, with the real client: each second call is a hit that saves time."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    section = PAGE.read_text().partition("\n## Model calls\n")[2].partition("\n## ")[0]
+    known = {}
+    for code in re.findall(r"```python\n(.*?)```", section, re.DOTALL):
+        exec(code, known)
+    messages = [{"role": "user", "content": "go"}]
+    asks = (
+        lambda: known["complete"]("test", messages),
+        lambda: asyncio.run(known["complete_async"]("test", messages)),
+        lambda: "".join(known["stream"]("test", messages)),
+    )
+    with co.agent("asker"):
+        assert [ask() for ask in asks for _ in range(2)] == ["done: "] * 6
+    used = co.agent_report().to_dict()["asker"]["self"]
+    assert (used["cache_lookups"], used["cache_hits"]) == (6, 3)
+    assert used["cache_saved_seconds"] > 0
 
 
 def test_uninstrumenting_restores(unrecorded):
