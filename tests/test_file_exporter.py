@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from base64 import b64decode
+from pathlib import Path
 
 import pytest
 from google.protobuf.json_format import MessageToDict
@@ -183,7 +184,7 @@ def test_closed_exporter_does_not_write_to_another_file(tmp_path, spans):
     """A late export fails, whoever has the descriptor's number by then."""
     exporter = FileSpanExporter(tmp_path / "traces.jsonl")
     exporter.shutdown()
-    with (tmp_path / "other").open("w") as other, pytest.raises(OSError, match="Bad file descriptor"):
+    with (tmp_path / "other").open("w") as other, pytest.raises(OSError, match="the file is closed"):
         exporter.export(spans)
     assert other.closed
     assert (tmp_path / "other").read_text() == ""
@@ -339,3 +340,50 @@ def test_a_folder_that_cannot_be_made_anew_fails_each_time(tmp_path):
     lines.append({"number": 1})
     lines.close()
     assert path.read_text() == '{"number":1}\n'
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX descriptors")
+def test_a_descriptor_that_is_another_files_is_left_alone(tmp_path):
+    """A program may close all it has, as daemons do, and open files of its own."""
+    lines, path = Lines(tmp_path / "traces.jsonl"), tmp_path / "theirs"
+    number = lines._file.descriptor
+    os.close(number)
+    with path.open("w") as theirs:
+        assert theirs.fileno() == number
+        for each in range(2):
+            lines.append({"number": each})
+        lines.close()
+        theirs.write("theirs")
+    assert path.read_text() == "theirs"
+    assert (tmp_path / "traces.jsonl").read_text() == '{"number":0}\n{"number":1}\n'
+
+
+INHERITING = """
+import os, sys
+import codoperf_otel
+
+@codoperf_otel.monitor_performance
+def function():
+    pass
+
+def opened():
+    links = [f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd")]
+    return sum(os.readlink(link).startswith(sys.argv[1]) for link in links if os.path.islink(link))
+
+with codoperf_otel.configure(file=sys.argv[1], logs=True) as handle:
+    function()
+    handle.force_flush()
+    print(opened(), flush=True)
+    if (pid := os.fork()) == 0:
+        print(opened(), flush=True)
+        sys.exit()
+    os.waitpid(pid, 0)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux's /proc")
+def test_a_forked_child_keeps_no_file_of_its_parents(tmp_path):
+    """It opens its own at its first export: a removed file's room is free once its process has ended."""
+    command = [sys.executable, "-W", "ignore", "-c", INHERITING, tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.stdout.split(), done.stderr) == (["3", "0"], "")

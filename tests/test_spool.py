@@ -254,6 +254,24 @@ def test_a_removed_folder_is_made_anew(tmp_path):
     assert unsent(tmp_path / "spool") == [b"two"]
 
 
+def test_a_descriptor_that_is_another_files_is_left_alone(tmp_path):
+    """The program may have closed all it had: what comes later is in a new file, and nothing is lost."""
+    writer, path = writer_at(tmp_path / "spool"), tmp_path / "theirs"
+    writer.append(b"one", 1)
+    segment = writer.segment
+    number = segment._file.descriptor
+    os.close(number)
+    with path.open("wb") as theirs:
+        assert theirs.fileno() == number
+        with pytest.raises(OSError, match="closed"):
+            segment.note_sent(segment.end)
+        writer.append(b"two", 1)
+        writer.close()
+        theirs.write(b"theirs")
+    assert path.read_bytes() == b"theirs"
+    assert sorted(unsent(tmp_path / "spool")) == [b"one", b"two"]
+
+
 def test_the_oldest_is_dropped_first_and_counted(tmp_path):
     """The folder stays within its bound."""
     most = 80_000

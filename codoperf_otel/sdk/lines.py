@@ -10,7 +10,7 @@ from threading import Lock
 from weakref import WeakSet
 
 from codoperf_otel.sdk.otlp_json.common import Json
-from codoperf_otel.sdk.private_files import opened
+from codoperf_otel.sdk.private_files import OpenFile
 
 _STILL = 0.05  # seconds without another byte: no process is in the midst of the line
 
@@ -30,52 +30,57 @@ class Lines:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = Lock()
+        self._is_closed = False
         self._open()
         _in_use.add(self)
 
     def _open(self) -> None:
-        self._descriptor = opened(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+        self._file = OpenFile(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         self._is_torn = self._ends_torn()
 
     def append(self, document: Json) -> None:
         line = _encoder.encode(document).encode() + b"\n"
         with self._lock:
+            if self._is_closed:
+                raise OSError("the file is closed")
             if self._is_gone():
-                os.close(self._descriptor)
-                self._descriptor = -1
+                self._file.close()
                 self._open()
             if self._is_torn:
                 line = b"\n" + line
-            written = os.write(self._descriptor, line)
+            written = os.write(self._file.descriptor, line)
             self._is_torn = written < len(line) and (self._is_torn or written > 0)
             if written < len(line):
                 raise OSError("no room left for a whole line")
 
     def _is_gone(self) -> bool:
+        status = self._file.status
         try:
-            return not os.path.samestat(os.fstat(self._descriptor), self._path.lstat())
+            return status is None or not os.path.samestat(status, self._path.lstat())
         except FileNotFoundError:
             return True
 
     def _ends_torn(self) -> bool:
         """Whether the last line has no end, and nobody is writing it."""
-        size, seen = os.fstat(self._descriptor).st_size, -1
+        size, seen = self._size(), -1
         while size and not self._is_end_of_line(size):
             if size == seen:
                 return True
             time.sleep(_STILL)
-            size, seen = os.fstat(self._descriptor).st_size, size
+            size, seen = self._size(), size
         return False
 
+    def _size(self) -> int:
+        return os.fstat(self._file.descriptor).st_size
+
     def _is_end_of_line(self, size: int) -> bool:
-        os.lseek(self._descriptor, size - 1, os.SEEK_SET)
-        return os.read(self._descriptor, 1) == b"\n"
+        os.lseek(self._file.descriptor, size - 1, os.SEEK_SET)
+        return os.read(self._file.descriptor, 1) == b"\n"
 
     def close(self) -> None:
         with self._lock:
-            if self._descriptor >= 0:
-                os.close(self._descriptor)
-                self._descriptor = -1  # the number may be another file's by now
+            self._is_closed = True
+            self._file.close()
 
     def forked(self) -> None:
         """Let go of the parent's file, for which nobody holds the lock here."""

@@ -4,10 +4,66 @@ from __future__ import annotations
 
 import os
 import stat
+import weakref
 from pathlib import Path
+
+from codoperf_otel._telemetry.interrupts import raise_interrupt
 
 # not through a symbolic link, not waiting for the reader of a FIFO; on Windows, lines end as they are written
 _FLAGS = sum(getattr(os, name, 0) for name in ("O_BINARY", "O_NOFOLLOW", "O_NONBLOCK"))
+
+
+class OpenFile:
+    """A file that is open in this process alone: a forked child lets it go.
+
+    A program may close every descriptor it has, as daemons do, and another file may then bear the number.
+    That one is neither written nor closed.
+
+    Raises:
+        OSError: it cannot be opened, or is not this user's alone.
+    """
+
+    def __init__(self, path: Path, flags: int) -> None:
+        self.descriptor = opened(path, flags)
+        self._identity = _identity(os.fstat(self.descriptor))
+        _open.add(self)
+
+    @property
+    def status(self) -> os.stat_result | None:
+        """Its present status; None where the descriptor names it no more."""
+        if self.descriptor < 0:
+            return None
+        try:
+            found = os.fstat(self.descriptor)
+        except OSError as error:
+            raise_interrupt(error)
+            return None
+        return found if _identity(found) == self._identity else None
+
+    def close(self) -> None:
+        """Close it, once."""
+        is_ours = self.status is not None
+        descriptor, self.descriptor = self.descriptor, -1
+        if is_ours:
+            os.close(descriptor)
+
+
+_open: weakref.WeakSet[OpenFile] = weakref.WeakSet()
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _forked() -> None:
+    """In a forked child: locks on the files of its parent's would otherwise outlive that."""
+    for file in list(_open):
+        file.close()
+    _open.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def opened(path: Path, flags: int) -> int:

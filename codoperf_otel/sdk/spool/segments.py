@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import time
-import weakref
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -13,7 +12,7 @@ from struct import Struct
 from typing import Any, NamedTuple, cast
 
 from codoperf_otel.sdk.outputs import Signal
-from codoperf_otel.sdk.private_files import opened
+from codoperf_otel.sdk.private_files import OpenFile
 from codoperf_otel.sdk.spool import records
 from codoperf_otel.sdk.spool.records import Record
 
@@ -53,33 +52,39 @@ class Segment:
         OSError: it cannot be opened, or another process or part of this one has it.
     """
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    def __init__(self, path: Path, file: OpenFile) -> None:
         self.path = path
-        self._descriptor = descriptor
+        self._file = file
+        descriptor = file.descriptor
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.end = os.fstat(descriptor).st_size
             head = os.pread(descriptor, _HEAD.size, 0)
         except BaseException:
-            os.close(descriptor)
+            file.close()
             raise
         is_valid = len(head) == _HEAD.size and head.startswith(_MARK)
         self.sent = min(max(_HEAD.unpack(head)[1], _HEAD.size), self.end) if is_valid else _HEAD.size
         self.end = max(self.end, _HEAD.size)
-        _open.add(self)
+
+    @property
+    def _descriptor(self) -> int:
+        if self._file.status is None:
+            raise OSError("the file is closed")
+        return self._file.descriptor
 
     @classmethod
     def new(cls, folder: Path, signal: Signal) -> Segment:
         """A segment that is not there yet."""
         name = f"{signal}-{time.time_ns():020d}-{os.getpid()}-{next(_numbers)}.spool"
-        segment = cls(folder / name, opened(folder / name, os.O_RDWR | os.O_CREAT | os.O_EXCL))
+        segment = cls(folder / name, OpenFile(folder / name, os.O_RDWR | os.O_CREAT | os.O_EXCL))
         segment._note_sent()
         return segment
 
     @classmethod
     def existing(cls, path: Path) -> Segment:
         """One that nobody has open."""
-        return cls(path, opened(path, os.O_RDWR))
+        return cls(path, OpenFile(path, os.O_RDWR))
 
     def write(self, data: bytes) -> None:
         """Put records at the end, on the disk itself. What the disk takes in part is written over later.
@@ -95,7 +100,8 @@ class Segment:
     @property
     def is_there(self) -> bool:
         """False once somebody has removed the file, or another process has taken over."""
-        return os.fstat(self._descriptor).st_nlink > 0
+        status = self._file.status
+        return status is not None and status.st_nlink > 0
 
     @property
     def is_sent(self) -> bool:
@@ -130,20 +136,4 @@ class Segment:
 
     def close(self) -> None:
         """Let others have it."""
-        if self._descriptor >= 0:
-            descriptor, self._descriptor = self._descriptor, -1
-            os.close(descriptor)
-
-
-_open: weakref.WeakSet[Segment] = weakref.WeakSet()
-
-
-def _forked() -> None:
-    """In a forked child: the files are its parent's, whose locks would otherwise outlive it."""
-    for segment in list(_open):
-        segment.close()
-    _open.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
+        self._file.close()
