@@ -181,6 +181,28 @@ def test_a_server_keeps_no_claim(valkey):
         assert len(client.keys("kept:*")) == 1
 
 
+def test_what_a_server_takes_late_is_nobodys_claim(tmp_path):
+    """A server that hangs carries out afterwards what it was asked; nobody then waits for that claim."""
+    server = Valkey(tmp_path)
+    try:
+        mine, theirs = (RedisTier(server.url, timeout=0.1).make(lambda *_: None) for _ in range(2))
+        assert mine.claim(location(2))
+        with server.held():
+            assert mine.claim(location())
+            mine._off_until = 0
+            mine.give_back(location(2))
+        for tier in (mine, theirs):
+            tier._server, tier._off_until = tier._server._replace(timeout=LIMIT), 0
+        deadline = time.monotonic() + LIMIT
+        while not mine.claim(location()):
+            assert time.monotonic() < deadline
+        mine.give_back(location())
+        while not (theirs.claim(location()) and theirs.claim(location(2))):
+            assert time.monotonic() < deadline
+    finally:
+        server.stop()
+
+
 def test_a_full_server_has_no_claims(tmp_path):
     """It refuses to write, and is asked again all the same."""
     full = Valkey(tmp_path, "--maxmemory", "1")

@@ -21,9 +21,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from codoperf_otel import _forks
-from codoperf_otel._cache import claims, clocks
+from codoperf_otel._cache import clocks
 from codoperf_otel._cache.codec import Codecs
 from codoperf_otel._cache.items import Items
+from codoperf_otel._cache.leases import Leases
 from codoperf_otel._cache.moments import WHATEVER, Moment
 from codoperf_otel._cache.namespace import Location, Namespace
 from codoperf_otel._cache.records import Signer
@@ -90,14 +91,15 @@ class Redis:
         self._off_until = float("-inf")
         self._is_first_failure = Once()
         self._made: Any = None
-        self._leases: dict[str, float] = {}
+        self._leases = Leases(self._run, lambda: self._client, server.prefix)
+        self.claim, self.give_back = self._leases.claim, self._leases.give_back
 
     def forked(self) -> None:
         """Leave the connections to the parent. To close them takes a lock, which a thread of its may have."""
         if self._made is not None:
             self._made.auto_close_connection_pool = False
             self._made = None
-        self._leases = {}
+        self._leases.forked()
 
     @property
     def _client(self) -> Any:
@@ -177,7 +179,7 @@ class Redis:
         record = self._items.record(encoded, item, item.ttl)
         packed = self._signer.pack(_place(key), record)
         stays = (item.ttl + location.namespace.grace) * 1000
-        claim = self._claim_of(location)
+        claim = self._leases.name_of(location)
         milliseconds = max(1, int(min(stays, _LONGEST_MS)))
         watched = None if since is None else self._watched(location)
 
@@ -186,15 +188,13 @@ class Redis:
                 if since is not None and not _is_unchanged(commands, watched, since):
                     return False
                 commands.set(key, packed, px=milliseconds)
-                if self._holds(claim):
+                if self._leases.holds(claim):
                     commands.delete(claim)
                 commands.execute()
+            self._leases.forget(claim)
             return True
 
-        is_kept = self._run(lambda: self._written(key, write), True)
-        if is_kept:
-            self._leases.pop(claim, None)
-        return is_kept
+        return self._run(lambda: self._written(key, write), True)
 
     def _written(self, key: str, write: Callable[[], bool]) -> bool:
         try:
@@ -204,36 +204,6 @@ class Redis:
         except redis.OutOfMemoryError:  # a full server still answers; what it has here is out of date
             self._client.delete(key)
             return True
-
-    def claim(self, location: Location) -> bool:
-        name = self._claim_of(location)
-        held = self._leases.get(name)
-        self._leases[name] = self._clock() + claims.PATIENCE  # first: an interrupt may come once it is taken
-        taken: bool | None = self._run(lambda: self._take(name), None)
-        if not taken:  # another thread of this process may have it
-            self._leases.pop(name, None)
-            if held is not None:
-                self._leases[name] = held
-        return taken is not False
-
-    def _take(self, name: str) -> bool | None:
-        try:
-            return bool(self._client.set(name, b"", nx=True, px=int(claims.PATIENCE * 1000)))
-        except redis.OutOfMemoryError:
-            return None
-
-    def give_back(self, location: Location) -> None:
-        claim = self._claim_of(location)
-        if self._holds(claim):
-            self._run(lambda: self._client.delete(claim), None)
-        self._leases.pop(claim, None)  # last: where an interrupt comes before it, the next try gives it back
-
-    def _holds(self, claim: str) -> bool:
-        """Whether this process has a claim, whose lease has not ended."""
-        return self._leases.get(claim, 0) > self._clock()
-
-    def _claim_of(self, location: Location) -> str:
-        return f"{self._server.prefix}-claim:{(location.address or b'').hex()}"
 
     def remove(self, location: Location) -> None:
         key = self._key(location)
