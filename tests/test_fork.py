@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -545,3 +547,64 @@ def by_process(folder, delta):
     for (pid, name, _), value in series.items():
         found[pid, name] += value
     return found
+
+
+HANGING = """
+import threading, time
+
+def calls():
+    for frame in list(sys._current_frames().values()):
+        while frame is not None:
+            if frame.f_globals["__name__"].startswith("grpc."):
+                return True
+            frame = frame.f_back
+    return False
+
+def work():
+    while True:
+        parent()
+        handle.force_flush(0.1)
+
+os.register_at_fork(before=lambda: print(calls(), flush=True))  # what is registered first comes last
+handle = codoperf_otel.configure(endpoint=sys.argv[1], shutdown_timeout=0.2, durable=sys.argv[2] == "spool")
+threading.Thread(target=work, daemon=True).start()
+for _ in range(2):
+    while not calls():
+        time.sleep(0.001)
+    if (pid := os.fork()) == 0:
+        child()
+        sys.exit()
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("way", ["directly", "spool"])
+def test_a_fork_in_the_midst_of_a_call_that_hangs(tmp_path, way):
+    """The call is ended first: gRPC aborts children of a parent that is in one."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    connections = []
+
+    def accept():
+        with contextlib.suppress(OSError):
+            while True:
+                connections.append(listening.accept()[0])
+                connections[-1].sendall(bytes(3) + b"\4" + bytes(5))  # empty settings: it speaks HTTP/2
+
+    thread = threading.Thread(target=accept)
+    thread.start()
+    variables = {
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+        "OTEL_METRICS_EXPORTER": "none",
+        **({"CODOPERF_OTEL_SPOOL_DIR": str(tmp_path / "spool")} if way == "spool" else {}),
+    }
+    command = [sys.executable, "-W", "ignore", "-c", START + HANGING]
+    done = subprocess.run(
+        [*command, f"http://127.0.0.1:{listening.getsockname()[1]}", way],
+        capture_output=True, text=True, timeout=60, env={**os.environ, **variables},
+    )  # fmt: skip
+    listening.shutdown(socket.SHUT_RDWR)
+    thread.join()
+    for opened in (listening, *connections):
+        opened.close()
+    assert done.stdout.split() == ["False", "0"] * 2

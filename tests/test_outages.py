@@ -132,7 +132,7 @@ def test_nothing_is_lost_while_a_collector_is_away(
 ):
     """All spans of a program that makes 1,000 a second arrive, and each id tells what came twice."""
     ids, _ = arrived
-    seconds = max(scale(120), 6)
+    seconds = max(scale(120 if every else 3 * outage), 6)
     address = f"http://127.0.0.1:{real_collector.ports[protocol]}"
     otlp = {"grpc": "grpc", "http": "http/protobuf"}[protocol]
     command = [sys.executable, "-c", WORKING, address, str(seconds)]

@@ -8,7 +8,9 @@ import subprocess
 import sys
 
 import pytest
+from opentelemetry.sdk.version import __version__
 
+SDK = tuple(map(int, __version__.split(".")[:2]))
 PROGRAM = """
 import sys, time
 import codoperf_otel as co
@@ -175,3 +177,52 @@ co.shutdown()
     (point,) = points(tmp_path)["codoperf.function.duration"]
     assert point["count"] == "1"
     assert int(point["startTimeUnixNano"]) >= int(done.stdout)
+
+
+AGAIN_AND_AGAIN = """
+import gc, os, sys
+from collections import Counter
+import codoperf_otel as co
+
+@co.monitor_performance
+def function():
+    pass
+
+def calls(of):
+    made = Counter()
+    sys.setprofile(lambda frame, event, _: made.update([event]) if event == "call" else None)
+    of()
+    sys.setprofile(None)
+    return made["call"]
+
+def fork():
+    if (pid := os.fork()) == 0:
+        sys.setprofile(None)
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+def set_up():
+    with co.configure("again", file=sys.argv[1], logs=True):
+        function()
+        for _ in range(3):
+            gc.collect()
+        return sys.getallocatedblocks(), min(calls(function) for _ in range(5)), calls(fork)
+
+set_up(), set_up()
+blocks, of_function, of_fork = set_up()
+for _ in range(10):
+    last = set_up()
+print((last[0] - blocks) / 10, last[1] - of_function, (last[2] - of_fork) / 10)
+"""
+
+
+@pytest.mark.skipif(SDK < (1, 45), reason="what older SDKs print an error about once it is gone is kept")
+def test_set_ups_that_have_ended_cost_nothing(tmp_path):
+    """A call costs the same after many of them, a fork little more, and they leave little behind."""
+    program = [sys.executable, "-W", "ignore", "-c", AGAIN_AND_AGAIN, tmp_path]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    blocks, calls, calls_of_fork = map(float, done.stdout.split())
+    assert calls == 0
+    assert blocks < 200  # hooks at forks, which nobody can take back
+    assert calls_of_fork < 20

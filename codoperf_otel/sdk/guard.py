@@ -10,6 +10,7 @@ from typing import Generic, Protocol, TypeVar
 
 from codoperf_otel._once import Once
 from codoperf_otel._telemetry.interrupts import raise_interrupt
+from codoperf_otel.sdk import grpc_forks
 from codoperf_otel.sdk.errors import Destination
 from codoperf_otel.sdk.outputs import Otlp, Output
 
@@ -40,12 +41,21 @@ class Guard(Generic[Exporter]):
         self.output = output
         self.destination = destination
         self._make: Callable[[], Exporter] = make
-        self._busy = Lock()
-        self._opening = RLock()
-        self._paused: list[None] = []
         self._is_spooled = isinstance(output, Otlp) and output.spool is not None
+        self._busy = self._turn()
+        self._opening = RLock()
         self._pid = 0
         self._is_first_close = Once()
+
+    def _turn(self) -> Lock | grpc_forks.Turn:
+        if self._is_spooled or not (isinstance(self.output, Otlp) and self.output.protocol == "grpc"):
+            return Lock()
+        return grpc_forks.Turn(self._cut_short, lambda: self.destination.failing)
+
+    def _cut_short(self) -> None:
+        """End the call that it is in. What that carried is lost; the next export makes the exporter anew."""
+        self.close()
+        self._pid = 0
 
     def open(self) -> None:
         """Make the exporter now, not at its first export: what is wrong with its settings shows here."""
@@ -92,21 +102,7 @@ class Guard(Generic[Exporter]):
             with self.destination.sending():
                 self._exporter.shutdown()
 
-    def pause(self, seconds: float) -> None:
-        """Before a fork: hold exports back, and wait for one that is under way."""
-        if self._busy.acquire(timeout=0 if self.destination.failing else seconds):
-            self._paused.append(None)
-
-    def resume(self) -> None:
-        """After a fork, in the parent."""
-        try:
-            self._paused.pop()  # of two threads that fork at once, one has it
-        except IndexError:
-            return
-        self._busy.release()
-
     def inherit(self) -> None:
         """After a fork, in the child: who was exporting is not here."""
-        self._busy = Lock()
+        self._busy = self._turn()
         self._opening = RLock()
-        self._paused.clear()

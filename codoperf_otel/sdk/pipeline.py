@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +14,9 @@ from codoperf_otel import _children, _telemetry
 from codoperf_otel._readings import reporting
 from codoperf_otel._telemetry import names
 from codoperf_otel._workers import threads
-from codoperf_otel.sdk import ends, losses
+from codoperf_otel.sdk import ends, grpc_forks, losses
 from codoperf_otel.sdk.errors import Destination
+from codoperf_otel.sdk.fork_hooks import ForkHooks
 from codoperf_otel.sdk.guard import Guard
 from codoperf_otel.sdk.handle import Handle, Part
 from codoperf_otel.sdk.lean.provider import LeanMeterProvider
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
     from codoperf_otel._imports.watching import ImportWatch
     from codoperf_otel.sdk.live import Live
     from codoperf_otel.sdk.signals.logs import Logs
-
-_LONGEST_PAUSE = 0.1
 
 log = logging.getLogger("codoperf_otel.sdk")
 
@@ -74,7 +71,7 @@ class Pipeline:
             (*self._kept_parts, *metric_parts),
             tuple(self._guards),
             (*_start_replacing(settings), *(live.end for live in self._live)),
-            (*self._giving_up(), *((ends.leave,) if settings.signals else ())),
+            (*self._giving_up(), *((ends.leave,) if settings.signals else ()), self._leave),
         )
         meter_provider = self._metrics.global_provider.provider
         if self._metrics.global_provider.is_ours:
@@ -98,28 +95,20 @@ class Pipeline:
         """Be there at forks and at the end."""
         atexit.register(self.handle.end_with_process)
         flush_at_process_end(self.handle)
-        if hasattr(os, "register_at_fork"):
-            # registered after the SDK's own, which renew the span processors' queues and threads
-            os.register_at_fork(
-                before=self._before_fork,
-                after_in_parent=self._after_fork_in_parent,
-                after_in_child=self._after_fork_in_child,
-            )
+        # made after the SDK's own, which renew the span processors' queues and threads
+        self._fork_hooks = ForkHooks(grpc_forks.pause, grpc_forks.resume, self._after_fork_in_child)
         if signals:
             ends.attend(self.handle)
 
-    def _before_fork(self) -> None:
-        """Over gRPC a child cannot count on exports if the fork falls into one of its parent's."""
-        deadline = time.monotonic() + _LONGEST_PAUSE
-        for guard in self._guards:
-            if isinstance(guard.output, Otlp) and guard.output.protocol == "grpc":
-                guard.pause(max(0.0, deadline - time.monotonic()))
-
-    def _after_fork_in_parent(self) -> None:
-        for guard in self._guards:
-            guard.resume()
+    def _leave(self) -> None:
+        """Nothing that outlives it keeps it from now on."""
+        atexit.unregister(self.handle.end_with_process)
+        self._fork_hooks.leave()
+        for signal in self._kept:
+            signal.leave()
 
     def _after_fork_in_child(self) -> None:
+        grpc_forks.begin_anew()
         for guard in self._guards:
             guard.inherit()
         if not self.handle.is_running:

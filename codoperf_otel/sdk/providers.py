@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from codoperf_otel.sdk.outputs import Output, Signal
@@ -42,6 +42,11 @@ class GlobalProvider:
             "A provider of %s is set already: they do not go to %s. %s", self.signal, labels, self.advice
         )
         return []
+
+    def remove(self, processors: Sequence[Any]) -> None:
+        """Let them go again; someone else's provider has no way to."""
+        if not self.is_foreign:
+            self.provider.remove(processors)
 
     def _set(self, provider: Any, register: Callable[[Any], None]) -> None:
         """Make `provider` the global one, if there is none; else it stands in for ours that is there."""

@@ -8,10 +8,12 @@ stands in the place of ``os._exit``, and ``servers`` what uvicorn and Celery are
 from __future__ import annotations
 
 import atexit
-import os
 
 from codoperf_otel.sdk.ends import immediate, last_flush, servers, signals, waking
+from codoperf_otel.sdk.fork_hooks import ForkHooks
 from codoperf_otel.sdk.handle import Handle
+
+_fork_hooks: list[ForkHooks] = []
 
 
 def attend(handle: Handle) -> None:
@@ -20,10 +22,7 @@ def attend(handle: Handle) -> None:
     signals.install()
     atexit.register(signals.install)  # asyncio puts the default action in their place
     waking.watch()
-    if hasattr(os, "register_at_fork"):  # what is registered last begins before a fork, and ends after it
-        os.register_at_fork(
-            before=signals.hold_back, after_in_parent=signals.let_come, after_in_child=signals.let_come
-        )
+    _fork_hooks.append(ForkHooks(signals.hold_back, signals.let_come, signals.let_come))
     immediate.replace()
     servers.watch()
 
@@ -35,3 +34,5 @@ def leave() -> None:
     waking.leave()
     atexit.unregister(signals.install)
     signals.remove()
+    while _fork_hooks:
+        _fork_hooks.pop().leave()

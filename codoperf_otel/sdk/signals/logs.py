@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from opentelemetry._logs import get_logger_provider, set_logger_provider
-from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
+from opentelemetry.sdk._logs import (
+    LoggerProvider,
+    LogRecordProcessor,
+    ReadableLogRecord,
+    ReadWriteLogRecord,
+)
+from opentelemetry.sdk._logs._internal import SynchronousMultiLogRecordProcessor
 from opentelemetry.sdk._logs.export import (
     BatchLogRecordProcessor,
     ConsoleLogRecordExporter,
@@ -17,6 +23,7 @@ from opentelemetry.sdk.resources import Resource
 
 from codoperf_otel.sdk.errors import Destination
 from codoperf_otel.sdk.exporter_factory import exporter_factory
+from codoperf_otel.sdk.fork_hooks import outlive
 from codoperf_otel.sdk.guard import Guard
 from codoperf_otel.sdk.handle import Part
 from codoperf_otel.sdk.lines import Lines
@@ -51,11 +58,16 @@ class Logs:
 
     def start(self, resource: Resource) -> Sequence[Part]:
         """Send records from now on; returns what has to be flushed and shut down."""
-        processors = list(map(QueuedLogs, self._exporters, self.queues))
-        parts = self.global_provider.add(processors, resource)
+        self._processors = list(map(QueuedLogs, self._exporters, self.queues))
+        outlive(self._processors)
+        parts = self.global_provider.add(self._processors, resource)
         bridge = LogBridge(self.global_provider.provider)
         bridge.start()
         return (bridge, *parts)
+
+    def leave(self) -> None:
+        """Once it is shut down: records of later set-ups do not come by."""
+        self.global_provider.remove(self._processors)
 
     def adopt(self, resource: Resource) -> None:
         """In a forked child: send under this resource, unless someone else's provider decides it."""
@@ -79,10 +91,30 @@ class GlobalLoggerProvider(GlobalProvider):
     def add(self, processors: Sequence[LogRecordProcessor], resource: Resource) -> Sequence[Part]:
         """Let records go through these processors; returns what has to be flushed and shut down."""
         if self.is_free:
-            self._set(LoggerProvider(resource, shutdown_on_exit=False), set_logger_provider)
+            self._set(OurLoggerProvider(resource), set_logger_provider)
         for processor in processors:
             self.provider.add_log_record_processor(processor)
         return [self.provider] if self.is_free else processors
+
+
+class OurLoggerProvider(LoggerProvider):
+    """The SDK's provider, which lets processors go again."""
+
+    def __init__(self, resource: Resource) -> None:
+        self.__processors = _Processors()  # type: ignore[no-untyped-call]
+        super().__init__(resource, shutdown_on_exit=False, multi_log_record_processor=self.__processors)
+
+    def remove(self, processors: Collection[LogRecordProcessor]) -> None:
+        """Ask these processors no more."""
+        self.__processors.remove(processors)
+
+
+class _Processors(SynchronousMultiLogRecordProcessor):
+    def remove(self, processors: Collection[LogRecordProcessor]) -> None:
+        with self._lock:
+            self._log_record_processors = tuple(
+                each for each in self._log_record_processors if each not in processors
+            )
 
 
 class QueuedLogs(BatchLogRecordProcessor):

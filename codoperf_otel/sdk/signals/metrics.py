@@ -24,6 +24,7 @@ from opentelemetry.sdk.resources import Resource
 from codoperf_otel._telemetry import names
 from codoperf_otel.sdk.errors import Destination
 from codoperf_otel.sdk.exporter_factory import exporter_factory
+from codoperf_otel.sdk.fork_hooks import outlive
 from codoperf_otel.sdk.guard import Guard
 from codoperf_otel.sdk.handle import Part
 from codoperf_otel.sdk.lean import metrics_start_rule
@@ -65,7 +66,6 @@ class Metrics:
         self._start_rule = metrics_start_rule() if can_be_lean else None
         self._outputs = self.global_provider.outputs(settings)
         self._exporters = self._make_exporters()
-        self._readers: list[PeriodicExportingMetricReader] = []
 
     @property
     def guards(self) -> list[Guard[MetricExporter]]:
@@ -123,7 +123,7 @@ class Metrics:
 
     def _make_readers(self, resource: Resource) -> list[PeriodicExportingMetricReader]:
         made = [self._make_reader(exporter, resource, self._start_rule) for exporter in self._exporters]
-        self._readers += made  # kept: where one is gone, older SDKs print an error at the next fork
+        outlive(made)
         return made
 
     def _make_reader(

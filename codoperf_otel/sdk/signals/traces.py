@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from operator import length_hint
 from pathlib import Path
 
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import (
+    ReadableSpan,
+    SpanProcessor,
+    SynchronousMultiSpanProcessor,
+    TracerProvider,
+)
 from opentelemetry.sdk.trace.export import (
     BatchSpanProcessor,
     ConsoleSpanExporter,
@@ -18,6 +23,7 @@ from opentelemetry.trace import TraceFlags, get_tracer_provider, set_tracer_prov
 
 from codoperf_otel.sdk.errors import Destination
 from codoperf_otel.sdk.exporter_factory import exporter_factory
+from codoperf_otel.sdk.fork_hooks import outlive
 from codoperf_otel.sdk.guard import Guard
 from codoperf_otel.sdk.handle import Part
 from codoperf_otel.sdk.lines import Lines
@@ -56,7 +62,12 @@ class Traces:
     def start(self, resource: Resource) -> Sequence[Part]:
         """Send spans from now on; returns what has to be flushed and shut down."""
         self._processors += map(_processor, self._exporters, self.queues)
+        outlive(self._processors)
         return self.global_provider.add(self._processors, resource)
+
+    def leave(self) -> None:
+        """Once it is shut down: spans of later set-ups do not come by."""
+        self.global_provider.remove(self._processors)
 
     def adopt(self, resource: Resource) -> None:
         """In a forked child: send under this resource, unless someone else's provider decides it."""
@@ -80,12 +91,30 @@ class GlobalTracerProvider(GlobalProvider):
     def add(self, processors: Sequence[SpanProcessor], resource: Resource) -> Sequence[Part]:
         """Let spans go through these processors; returns what has to be flushed and shut down."""
         if self.is_free:
-            self._set(TracerProvider(resource=resource, shutdown_on_exit=False), set_tracer_provider)
+            self._set(OurTracerProvider(resource), set_tracer_provider)
         if not hasattr(self.provider, self.adder):
             return ()
         for processor in processors:
             self.provider.add_span_processor(processor)
         return [self.provider] if self.is_free else processors
+
+
+class OurTracerProvider(TracerProvider):
+    """The SDK's provider, which lets processors go again."""
+
+    def __init__(self, resource: Resource) -> None:
+        self.__processors = _Processors()  # type: ignore[no-untyped-call]
+        super().__init__(resource=resource, shutdown_on_exit=False, active_span_processor=self.__processors)
+
+    def remove(self, processors: Collection[SpanProcessor]) -> None:
+        """Ask these processors no more."""
+        self.__processors.remove(processors)
+
+
+class _Processors(SynchronousMultiSpanProcessor):
+    def remove(self, processors: Collection[SpanProcessor]) -> None:
+        with self._lock:
+            self._span_processors = tuple(each for each in self._span_processors if each not in processors)
 
 
 class QueuedSpans(BatchSpanProcessor):

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from opentelemetry.util.re import parse_env_headers
 
 from codoperf_otel._telemetry.interrupts import raise_interrupt
+from codoperf_otel.sdk import grpc_forks
 from codoperf_otel.sdk.outputs import Otlp, Signal
 from codoperf_otel.sdk.standard_variables import Variables
 
@@ -127,6 +128,17 @@ class GrpcSender:
     """Sends by gRPC."""
 
     def __init__(self, output: Otlp) -> None:
+        self._output = output
+        self._turn = grpc_forks.Turn(self._cut_short, lambda: False)
+        self._connect()
+
+    def _cut_short(self) -> None:
+        """End the call that it is in; another one is made over a new connection."""
+        self._channel.close()
+        self._connect()
+
+    def _connect(self) -> None:
+        output = self._output
         grpc: Any = import_module("grpc")
         self._failure: type[Exception] = grpc.RpcError
         options = _Options(output)
@@ -143,21 +155,22 @@ class GrpcSender:
         }
         target = parts.netloc or output.url
         if is_plain:
-            channel = grpc.insecure_channel(target, **common)
+            self._channel = grpc.insecure_channel(target, **common)
         else:
             files = (options.certificate, options.client_key, options.client_certificate)
-            channel = grpc.secure_channel(
+            self._channel = grpc.secure_channel(
                 target, grpc.ssl_channel_credentials(*map(_content, files)), **common
             )
         service = _SERVICES[output.signal]
         path = f"/opentelemetry.proto.collector.{service}.v1.{service.capitalize()}Service/Export"
-        self._export = channel.unary_unary(path)
+        self._export = self._channel.unary_unary(path)
         self._parse = _partial_success(output)
 
     def __call__(self, payload: bytes) -> Answer:
         """Send one request."""
         try:
-            answer = self._export(payload, timeout=self._timeout, metadata=self._metadata)
+            with self._turn:
+                answer = self._export(payload, timeout=self._timeout, metadata=self._metadata)
         except self._failure as error:
             raise_interrupt(error)
             code: str = error.code().name  # type: ignore[attr-defined]
