@@ -17,7 +17,8 @@ from valkey import Valkey
 
 from codoperf_otel._cache import claims
 from codoperf_otel._cache.claims import Claim
-from codoperf_otel._cache.locks import FILE, Locks
+from codoperf_otel._cache.folder import CLAIMS_FILE
+from codoperf_otel._cache.locks import Locks
 from codoperf_otel._cache.namespace import Namespace
 from codoperf_otel._cache.tiers import Item
 from codoperf_otel._telemetry import names
@@ -106,9 +107,9 @@ def test_a_removed_file_is_made_anew(tmp_path):
     """A claim holds in the file that others find."""
     locks = Locks(lambda: tmp_path)
     assert locks.claim(location())
-    (tmp_path / FILE).unlink()
+    (tmp_path / CLAIMS_FILE).unlink()
     assert locks.claim(location())
-    assert (tmp_path / FILE).exists()
+    assert (tmp_path / CLAIMS_FILE).exists()
 
 
 def is_taken(folder):
@@ -135,7 +136,7 @@ def test_a_folder_of_others_has_no_claims(tmp_path):
     """Where the folder cannot be used, everybody computes."""
     tmp_path.chmod(0o777)
     assert Locks(lambda: tmp_path).claim(location())
-    assert not (tmp_path / FILE).exists()
+    assert not (tmp_path / CLAIMS_FILE).exists()
 
 
 def test_a_servers_claim_ends(valkey, monkeypatch):

@@ -18,6 +18,7 @@ from codoperf_otel._cache import clocks, sqlite
 from codoperf_otel._cache.codec import Codecs
 from codoperf_otel._cache.database import FILE
 from codoperf_otel._cache.disk import Disk, Limits
+from codoperf_otel._cache.folder import CLAIMS_FILE, KEY_FILE
 from codoperf_otel._cache.memory import Memory
 from codoperf_otel._cache.namespace import Namespace
 from codoperf_otel._cache.redis import Redis, Server
@@ -312,6 +313,29 @@ class TestDisk:
         """One warning, and nothing is written there."""
         os.chown(tmp_path, 12345, 12345)
         _assert_off(disk_in(tmp_path, no_evictions), namespace, caplog)
+
+    @pytest.mark.parametrize("mode", [0o620, 0o602])
+    @pytest.mark.parametrize("name", [FILE, f"{FILE}-wal", f"{FILE}-shm", KEY_FILE, CLAIMS_FILE])
+    def test_file_that_others_may_write_is_not_used(self, tmp_path, namespace, caplog, name, mode):
+        """Nor is what stands beside it, though the folder is this user's alone."""
+        disk_in(tmp_path, no_evictions).put(namespace.location("k"), Item(1, 10.0, None))
+        (tmp_path / name).touch()
+        (tmp_path / name).chmod(mode)
+        assert disk_in(tmp_path, no_evictions).get(namespace.location("k")) is None
+        assert "may be written by other users" in caplog.text
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == mode
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")
+    @pytest.mark.parametrize("way", ["link", "nested", "link/below"])
+    def test_folder_behind_another_users_link_is_not_used(self, tmp_path, namespace, caplog, way):
+        """Wherever on the way the link is; one of our own is followed."""
+        (tmp_path / "ours").mkdir()
+        (tmp_path / "link").symlink_to(tmp_path / "ours")
+        (tmp_path / "nested").symlink_to("link")
+        disk_in(tmp_path / way, no_evictions).put(namespace.location("k"), Item(1, 10.0, None))
+        os.lchown(tmp_path / "link", 12345, 12345)
+        assert disk_in(tmp_path / way, no_evictions).get(namespace.location("k")) is None
+        assert "a link of another user's" in caplog.text
 
     def test_link_is_not_followed(self, tmp_path, namespace, caplog):
         """A file that is a symbolic link is not used."""

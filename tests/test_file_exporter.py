@@ -28,6 +28,7 @@ from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, S
 from codoperf_otel.sdk.lines import Lines
 from codoperf_otel.sdk.otlp_json.metrics import encode_metrics
 from codoperf_otel.sdk.otlp_json.spans import encode_spans
+from codoperf_otel.sdk.private_files import prepare
 from codoperf_otel.sdk.signals.metrics import FileMetricExporter
 from codoperf_otel.sdk.signals.traces import FileSpanExporter
 
@@ -263,7 +264,7 @@ def test_nothing_is_written_through_what_others_may_have_made(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
 def test_a_folder_of_somebody_else_is_refused(tmp_path):
-    """So is a file of somebody else's."""
+    """So is a file of somebody else's, and what is reached through a link of theirs."""
     folder = tmp_path / "theirs"
     folder.mkdir()
     path = tmp_path / "traces.jsonl"
@@ -273,6 +274,13 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path):
     for each in (folder / "traces.jsonl", path):
         with pytest.raises(PermissionError, match="belongs to another user"):
             Lines(each)
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "ours")
+    os.lchown(tmp_path / "link", 1234, 1234)
+    with pytest.raises(PermissionError, match="a link of another user's"):
+        Lines(tmp_path / "link" / "traces.jsonl")
+    with pytest.raises(PermissionError, match="a link of another user's"):
+        prepare(tmp_path / "link")
 
 
 @pytest.mark.skipif(not hasattr(os, "fchmod"), reason="needs POSIX modes")

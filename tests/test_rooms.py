@@ -41,7 +41,7 @@ FLOORS = (
     ("_calls", "_cache", "_children", "_imports", "_patching", "_report", "_workers"),
     ("_statistics", "_readings"),
     ("_telemetry",),
-    ("__about__", "_captured", "_environment_variables", "_forks", "_once"),
+    ("__about__", "_captured", "_environment_variables", "_forks", "_once", "_ownership"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # the doors: rooms that are reached from a floor above their own, each inside a function only

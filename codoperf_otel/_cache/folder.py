@@ -8,8 +8,10 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from codoperf_otel._ownership import demand_ours, demand_own_folder
 from codoperf_otel._telemetry.interrupts import raise_interrupt
 
+CLAIMS_FILE = "claims.lock"
 KEY_FILE = "signing.key"
 KEY_BYTES = 32
 ASIDE = ".corrupted"
@@ -20,18 +22,30 @@ def prepare(path: Path) -> None:
     """Make folder and file for this user alone.
 
     Raises:
-        OSError: the folder or the file is, or may become, another user's.
+        OSError: the folder or one of its files is, or may become, another user's.
     """
     folder = path.parent
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(mode=0o700, exist_ok=True)
-    if not hasattr(os, "geteuid"):
-        return
-    _demand_ours(folder, folder.stat(), 0o022)
-    try:
+    check(path)
+    with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    except FileExistsError:  # not opened here: to close it would drop the locks that SQLite holds
-        _demand_private(path)
+
+
+def check(path: Path) -> None:
+    """Refuse a folder, or a file of a cache in it, that is or may become another user's.
+
+    Others may no longer read the files. None is opened: to close it would drop the locks of SQLite.
+
+    Raises:
+        OSError: the folder or one of its files is, or may become, another user's.
+    """
+    demand_own_folder(path.parent)
+    if hasattr(os, "geteuid"):
+        files = [path.with_name(path.name + suffix) for suffix in _SUFFIXES]
+        for each in (*files, path.with_name(KEY_FILE), path.with_name(CLAIMS_FILE)):
+            with contextlib.suppress(FileNotFoundError):
+                _demand_private(each)
 
 
 def signing_key(folder: Path) -> bytes:
@@ -141,13 +155,6 @@ def _demand_private(path: Path) -> None:
     found = path.lstat()
     if not stat.S_ISREG(found.st_mode):
         raise PermissionError(f"{path} is not a regular file")
-    _demand_ours(path, found, 0)
+    demand_ours(path, found)
     if found.st_mode & 0o077:
         path.chmod(0o600)
-
-
-def _demand_ours(path: Path, found: os.stat_result, forbidden: int) -> None:
-    if found.st_uid != os.geteuid():
-        raise PermissionError(f"{path} belongs to another user")
-    if found.st_mode & forbidden:
-        raise PermissionError(f"{path} may be written by other users")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from codoperf_otel import _forks
-from codoperf_otel._cache.folder import prepare
+from codoperf_otel._cache.folder import CLAIMS_FILE, prepare
 from codoperf_otel._cache.namespace import Location
 from codoperf_otel._telemetry.interrupts import raise_interrupt
 
@@ -24,7 +24,6 @@ try:
 except ImportError:
     fcntl = None
 
-FILE = "claims.lock"
 _TAKEN = (errno.EACCES, errno.EAGAIN)
 _BYTES = 7
 """Of the address: what an offset in a file can hold."""
@@ -88,5 +87,5 @@ class Locks:
     def _opened(self) -> _File:
         """The file; another one where it was removed."""
         if self._file is None or not os.fstat(self._file.descriptor).st_nlink:
-            self._file = _file_of(self._folder() / FILE)
+            self._file = _file_of(self._folder() / CLAIMS_FILE)
         return self._file

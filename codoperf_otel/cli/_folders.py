@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from codoperf_otel import _environment_variables as variables
 from codoperf_otel._cache.chosen_tiers import default_folder
+from codoperf_otel._cache.database import FILE
+from codoperf_otel._cache.folder import check
+from codoperf_otel._ownership import demand_own_folder
 from codoperf_otel.cli import _format
 from codoperf_otel.cli._findings import Finding, failed, note, ok
 
@@ -20,7 +23,7 @@ def cache() -> Iterator[Finding]:
         yield ok("cache", f"in memory alone, by {variables.CACHE_DISK}")
         return
     folder = default_folder()
-    fault = _fault(folder)
+    fault = _fault(folder, lambda folder: check(folder / FILE))
     if fault is None:
         yield ok("cache", f"{folder}, SQLite {sqlite3.sqlite_version}")
     else:
@@ -61,20 +64,13 @@ def _waiting(spool: Path) -> int:
     return size
 
 
-def _fault(folder: Path) -> str | None:
-    """Why nothing would be kept in a folder, if so."""
+def _fault(folder: Path, demand: Callable[[Path], None] = demand_own_folder) -> str | None:
+    """Why nothing would be kept in a folder, if so. What others could change there, `demand` refuses."""
     try:
         nearest = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
         with TemporaryDirectory(dir=nearest):  # permissions do not tell all, as of a disk that is read-only
-            return _not_ours(folder) if nearest == folder else None
+            if nearest == folder:
+                demand(folder)
     except OSError as error:
-        return f"{error.filename or folder}: {error.strerror}"
-
-
-def _not_ours(folder: Path) -> str | None:
-    if not hasattr(os, "geteuid"):
-        return None
-    found = folder.stat()
-    if found.st_uid != os.geteuid():
-        return f"{folder} belongs to another user"
-    return f"{folder} may be written by other users" if found.st_mode & 0o022 else None
+        return f"{error.filename or folder}: {error.strerror}" if error.strerror else str(error)
+    return None

@@ -7,7 +7,6 @@ import os
 import time
 from pathlib import Path
 from threading import Lock
-from weakref import WeakSet
 
 from codoperf_otel.sdk.otlp_json.common import Json
 from codoperf_otel.sdk.private_files import OpenFile
@@ -32,7 +31,6 @@ class Lines:
         self._lock = Lock()
         self._is_closed = False
         self._open()
-        _in_use.add(self)
 
     def _open(self) -> None:
         self._file = OpenFile(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
@@ -81,21 +79,3 @@ class Lines:
         with self._lock:
             self._is_closed = True
             self._file.close()
-
-    def forked(self) -> None:
-        """Let go of the parent's file, for which nobody holds the lock here."""
-        self._lock = Lock()
-        self.close()
-
-
-_in_use: WeakSet[Lines] = WeakSet()
-
-
-def _forked() -> None:
-    for lines in list(_in_use):
-        lines.forked()
-    _in_use.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)

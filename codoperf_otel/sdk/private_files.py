@@ -7,6 +7,7 @@ import stat
 import weakref
 from pathlib import Path
 
+from codoperf_otel._ownership import demand_own_folder, demand_trusted_links
 from codoperf_otel._telemetry.interrupts import raise_interrupt
 
 # not through a symbolic link, not waiting for the reader of a FIFO; on Windows, lines end as they are written
@@ -75,8 +76,10 @@ def opened(path: Path, flags: int) -> int:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.is_symlink():
         raise PermissionError(f"{path} is a symbolic link")
-    if hasattr(os, "geteuid") and path.parent.stat().st_uid not in (os.geteuid(), 0):
-        raise PermissionError(f"{path.parent} belongs to another user")
+    if hasattr(os, "geteuid"):
+        if path.parent.stat().st_uid not in (os.geteuid(), 0):
+            raise PermissionError(f"{path.parent} belongs to another user")
+        demand_trusted_links(path.parent)
     descriptor = os.open(path, flags | _FLAGS, 0o600)
     try:
         _take(path, descriptor)
@@ -93,11 +96,7 @@ def prepare(folder: Path) -> None:
         OSError: it cannot be made, or others may write to it.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.stat()
-    if found.st_uid != os.geteuid():
-        raise PermissionError(f"{folder} belongs to another user")
-    if found.st_mode & 0o022:
-        raise PermissionError(f"{folder} may be written by other users")
+    demand_own_folder(folder)
 
 
 def _take(path: Path, descriptor: int) -> None:
