@@ -223,7 +223,7 @@ def program(tmp_path, monkeypatch):
 @pytest.fixture
 def scope(program):
     """A function that writes a program, and explains its function `load`."""
-    return lambda texts: explain(Function(program(texts).load, "load"))
+    return lambda texts, name="app.main": explain(Function(program(texts, name).load, "load"))
 
 
 def edited(texts, edit):
@@ -345,6 +345,29 @@ def test_statements_after_the_like_of_them(scope, statement):
     texts = {**AROUND, "app/first": like, "app/other": f"{like}def f():\n  pass\n{statement}\n"}
     found = scope({**texts, "app/main": "CACHE = {}\ndef load(x): return CACHE"})
     assert found.packages == ("app", "deep")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        'codoperf_otel.lazy_import("lib1.m")',
+        'codoperf_otel.LazyLoader(\n    module_name="lib1")',
+        "codoperf_otel.get_lazy_loader('lib1')",
+        "codoperf_otel.lazy_function('lib1', 'g')",
+        "importlib.import_module('lib1')",
+        "importlib.import_module(name='lib1')",
+        '__import__("lib1")',
+    ],
+)
+def test_modules_that_a_call_names_count(scope, call):
+    """Beside a program of one file, too: no package has both."""
+    texts = {
+        "main": f"import codoperf_otel, importlib\nm = lambda: {call}\ndef load(x): return globals()",
+        "lib1": "A = 1",
+    }
+    before = scope(texts, "main")
+    assert "lib1" in before.packages
+    assert scope({**texts, "lib1": "A = 2"}, "main").scope != before.scope
 
 
 def test_values_of_mutable_globals_do_not_count(program):
