@@ -6,6 +6,7 @@ import importlib
 import os
 import re
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -318,6 +319,29 @@ def test_where_names_do_not_say_it_files_count(scope, code, reason):
     assert scope({**texts, "app/new": ""}).scope != before.scope
     (Path(sys.path[0]) / "app/new.py").unlink()
     assert scope({**texts, "alone": "X = 2"}).scope == before.scope
+
+
+def test_a_function_that_is_found_late_counts(scope):
+    """By the file that it is found in."""
+    texts = {
+        "main": "from codoperf_otel import lazy_function\ng = lazy_function('lib1', 'g')\ndef load(x): return g(x)",
+        "lib1": "def g(x): return 1",
+    }
+    found = scope(texts, "main")
+    assert (found.packages, found.reason) == (("lib1", "main"), "main.g finds lib1.g when it is called")
+
+
+def test_assertions_that_are_left_out_are_other_code():
+    """`python -O` counts as an interpreter of its own."""
+    show = "from codoperf_otel._cache.explanation import PYTHON; print(PYTHON)"
+    shown = [
+        subprocess.run(
+            [sys.executable, *option, "-c", show], capture_output=True, text=True, check=True
+        ).stdout
+        for option in ([], ["-O"], ["-OO"])
+    ]
+    plain = shown[0].strip()
+    assert shown == [f"{plain}\n", f"{plain} -O\n", f"{plain} -OO\n"]
 
 
 def test_a_constant_counts_as_one_object(program):
