@@ -6,6 +6,7 @@ import importlib
 import os
 import re
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -223,7 +224,7 @@ def program(tmp_path, monkeypatch):
 @pytest.fixture
 def scope(program):
     """A function that writes a program, and explains its function `load`."""
-    return lambda texts: explain(Function(program(texts).load, "load"))
+    return lambda texts, name="app.main": explain(Function(program(texts, name).load, "load"))
 
 
 def edited(texts, edit):
@@ -320,6 +321,29 @@ def test_where_names_do_not_say_it_files_count(scope, code, reason):
     assert scope({**texts, "alone": "X = 2"}).scope == before.scope
 
 
+def test_a_function_that_is_found_late_counts(scope):
+    """By the file that it is found in."""
+    texts = {
+        "main": "from codoperf_otel import lazy_function\ng = lazy_function('lib1', 'g')\ndef load(x): return g(x)",
+        "lib1": "def g(x): return 1",
+    }
+    found = scope(texts, "main")
+    assert (found.packages, found.reason) == (("lib1", "main"), "main.g finds lib1.g when it is called")
+
+
+def test_assertions_that_are_left_out_are_other_code():
+    """`python -O` counts as an interpreter of its own."""
+    show = "from codoperf_otel._cache.explanation import PYTHON; print(PYTHON)"
+    shown = [
+        subprocess.run(
+            [sys.executable, *option, "-c", show], capture_output=True, text=True, check=True
+        ).stdout
+        for option in ([], ["-O"], ["-OO"])
+    ]
+    plain = shown[0].strip()
+    assert shown == [f"{plain}\n", f"{plain} -O\n", f"{plain} -OO\n"]
+
+
 def test_a_constant_counts_as_one_object(program):
     """However many functions read it."""
     body = "".join(f"def f{n}(x): return LIMIT, f{n + 1}(x)\n" for n in range(150))
@@ -345,6 +369,29 @@ def test_statements_after_the_like_of_them(scope, statement):
     texts = {**AROUND, "app/first": like, "app/other": f"{like}def f():\n  pass\n{statement}\n"}
     found = scope({**texts, "app/main": "CACHE = {}\ndef load(x): return CACHE"})
     assert found.packages == ("app", "deep")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        'codoperf_otel.lazy_import("lib1.m")',
+        'codoperf_otel.LazyLoader(\n    module_name="lib1")',
+        "codoperf_otel.get_lazy_loader('lib1')",
+        "codoperf_otel.lazy_function('lib1', 'g')",
+        "importlib.import_module('lib1')",
+        "importlib.import_module(name='lib1')",
+        '__import__("lib1")',
+    ],
+)
+def test_modules_that_a_call_names_count(scope, call):
+    """Beside a program of one file, too: no package has both."""
+    texts = {
+        "main": f"import codoperf_otel, importlib\nm = lambda: {call}\ndef load(x): return globals()",
+        "lib1": "A = 1",
+    }
+    before = scope(texts, "main")
+    assert "lib1" in before.packages
+    assert scope({**texts, "lib1": "A = 2"}, "main").scope != before.scope
 
 
 def test_values_of_mutable_globals_do_not_count(program):

@@ -91,6 +91,8 @@ def _refer(found: Found, walk: Walk, value: Any, name: str = "") -> Hashable:
     if not has_full_name(value):
         return walk.refer(Found(value, name, found.is_brought, is_global=found.is_global))
     full_name = f"{value.__module__}.{value.__qualname__}"
+    if is_ours(value) and value.__closure__ and not hasattr(value, "__wrapped__"):
+        walk.leave_gap(f"{name} finds {value.__qualname__} when it is called")
     if "<locals>" in value.__qualname__:
         return walk.refer(Found(value, full_name, found.is_brought))
     if _is_installed(value, walk):

@@ -7,7 +7,8 @@ import textwrap
 from collections.abc import Iterator
 from typing import NamedTuple
 
-PYTHON = f"{sys.implementation.name} {'.'.join(map(str, sys.version_info[:3]))}"
+_OPTIMISED = f" -{'O' * sys.flags.optimize}" if sys.flags.optimize else ""
+PYTHON = f"{sys.implementation.name} {'.'.join(map(str, sys.version_info[:3]))}{_OPTIMISED}"
 _WIDTH = 100
 _TITLES = 12
 

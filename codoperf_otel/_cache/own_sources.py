@@ -22,6 +22,8 @@ _CODE = (*SOURCE_SUFFIXES, *EXTENSION_SUFFIXES)
 _LONGEST_LINE = 300
 _BEHIND = (b" ", b"\t", b"(", b"\\")
 _FROM = re.compile(rb"\bfrom[ \t]+(?:\.|([\w\x80-\xff]+))[\w\x80-\xff.]*[ \t]*$")
+_ARGUMENT = rb"""\(\s*(?:(?:module_)?name\s*=\s*)?["']([\w\x80-\xff]+)"""
+_CALLED = re.compile(rb"(?:__|_module|_?[Ll]oader|_function)?" + _ARGUMENT)
 _NAME = re.compile(rb"[ \t\\\r\n]*([\w\x80-\xff]+)[\w\x80-\xff.]*(?:[ \t]+as[ \t]+[\w\x80-\xff]+)?[ \t]*(,?)")
 
 
@@ -125,13 +127,17 @@ def _content(path: str) -> bytes:
 
 
 def _imported(source: bytes, known: set[bytes]) -> Iterator[bytes]:
-    """The top-level names after ``from`` and ``import``; those of texts and comments do no harm.
+    """The top-level names after ``from`` and ``import``, and in calls such as ``import_module("name")``.
 
-    What stands before an ``import`` is `known` once it was read: modules mostly import the same.
+    Those of texts and comments do no harm. What stands before an ``import`` is `known` once it was read:
+    modules mostly import the same.
     """
+    yield from (called[1] for after in source.split(b"azy")[1:] if (called := _CALLED.match(after)))
     before, *rest = source.split(b"import")
     for after in rest:
-        if after[:1] in _BEHIND:
+        if called := _CALLED.match(after):
+            yield called[1]
+        elif after[:1] in _BEHIND:
             lines = before[-_LONGEST_LINE:]
             line = lines[lines.rfind(b"\n") + 1 :]
             if line not in known:
