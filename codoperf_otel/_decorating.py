@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from types import CodeType
 from typing import Any, ParamSpec, TypeVar
 
 from codoperf_otel import _environment_variables as variables
 from codoperf_otel._calls.driver import monitored
 from codoperf_otel._calls.scopes import Scope
 from codoperf_otel._calls.sites import Site
+from codoperf_otel._telemetry import names
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -99,3 +101,14 @@ def _owner_of(method: Any) -> type:
 def description_of(func: Callable[..., Any]) -> str | None:
     """The docstring of a callable."""
     return inspect.getdoc(inner_function(func))
+
+
+def place_in_code(func: Callable[..., Any]) -> dict[str, Any]:
+    """The file and the line of a callable, as attributes; nothing where it has no code of Python's."""
+    try:
+        code = getattr(inspect.unwrap(func), "__code__", None)
+    except ValueError:  # an object that has whatever attribute is asked for
+        return {}
+    if not isinstance(code, CodeType):
+        return {}
+    return {names.CODE_FILE_PATH: code.co_filename, names.CODE_LINE_NUMBER: code.co_firstlineno}

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Iterable
-from types import CodeType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from opentelemetry.trace import INVALID_SPAN, Span
@@ -17,7 +15,7 @@ from codoperf_otel._calls.context import current_call
 from codoperf_otel._calls.meters import MEMORY
 from codoperf_otel._calls.operation_sites import operation_site, tracked_site
 from codoperf_otel._calls.sites import Site, SpanRate
-from codoperf_otel._decorating import OperationScope, checked_name, decorated, names_of
+from codoperf_otel._decorating import OperationScope, checked_name, decorated, names_of, place_in_code
 from codoperf_otel._statistics.monitor import PerformanceMonitor
 from codoperf_otel._statistics.monitor import global_monitor as _performance_monitor
 from codoperf_otel._telemetry import names
@@ -129,6 +127,16 @@ def monitor_performance(
 profile_function = monitor_performance
 
 
+def _monitor_selected(
+    func: Callable[P, R], max_spans_per_second: float | None, together: SpanRate | None
+) -> Callable[P, R]:
+    """Monitor a function that a pattern selects; `together` is the rate that all of them share."""
+    make_site = functools.partial(
+        _function_site, max_spans_per_second=max_spans_per_second, together=together
+    )
+    return _monitor(func, None, make_site)
+
+
 def _monitor(func: Callable[P, R], name: str | None, make_site: Callable[..., Site]) -> Callable[P, R]:
     def site_of(inner: Callable[..., Any]) -> Site:
         return make_site(inner, f"{name}.{inner.__name__}" if name and isinstance(func, type) else name)
@@ -140,12 +148,13 @@ def _function_site(
     func: Callable[..., Any],
     name: str | None,
     *,
-    monitor: PerformanceMonitor,
-    memory: bool,
-    capture: tuple[str, ...],
-    redact: Redact | None,
+    monitor: PerformanceMonitor = _performance_monitor,
+    memory: bool = False,
+    capture: tuple[str, ...] = (),
+    redact: Redact | None = None,
     max_spans_per_second: float | None,
-    min_span_duration: float | None,
+    min_span_duration: float | None = None,
+    together: SpanRate | None = None,
 ) -> Site:
     own_name, qualified = names_of(func)
     captured = None
@@ -166,22 +175,12 @@ def _function_site(
         cell_name=qualified,
         histogram=names.FUNCTION_DURATION,
         monitor=monitor,
-        attributes={names.CODE_FUNCTION_NAME: qualified, **_place_in_code(func)},
+        attributes={names.CODE_FUNCTION_NAME: qualified, **place_in_code(func)},
         meters=(MEMORY,) if memory else (),
         capture=captured,
-        span_rate=SpanRate(rate) if rate is not None else None,
+        span_rate=SpanRate(rate, together) if rate is not None else None,
         min_span_ns=int(shortest * 1e9) if shortest is not None else 0,
     )
-
-
-def _place_in_code(func: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        code = getattr(inspect.unwrap(func), "__code__", None)
-    except ValueError:  # an object that has whatever attribute is asked for
-        return {}
-    if not isinstance(code, CodeType):
-        return {}
-    return {names.CODE_FILE_PATH: code.co_filename, names.CODE_LINE_NUMBER: code.co_firstlineno}
 
 
 def performance_context(operation: str, /, **attributes: Any) -> OperationScope:
