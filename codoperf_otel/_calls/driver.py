@@ -35,6 +35,9 @@ def _is_coroutine_function(func: Any) -> bool:
     return inspect.iscoroutinefunction(func) and not is_plain
 
 
+_SUSPENDING = (
+    inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
+)
 _KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Function, Site], Function]], ...] = (
     (_is_coroutine_function, drive_coroutine_function),
     (_is_coroutine_of_generator, drive_coroutine_of_generator_function),
@@ -52,12 +55,19 @@ def monitored(func: Callable[P, R], make_site: Callable[[Function], Site]) -> Ca
         return cast("Callable[P, R]", _monitor_methods(func, make_site))
     if isinstance(func, classmethod | staticmethod):
         return cast("Callable[P, R]", type(func)(monitored(func.__func__, make_site)))
-    called = func if hasattr(func, "__code__") or isinstance(func, partial) else _call_of(func)
-    wrap = next((wrap for is_kind, wrap in _KINDS if is_kind(called)), drive_function)
+    wrap = _driver_of(func)
     made = wrap(func, make_site(func))
     if wrap is drive_function and inspect.iscoroutinefunction(func):
         return cast("Callable[P, R]", inspect.markcoroutinefunction(made))  # type: ignore[attr-defined]
     return made
+
+
+def _driver_of(func: Function) -> Callable[[Function, Site], Function]:
+    """Who drives it. Most are plain functions with nothing attached: each kind takes longer to ask for."""
+    if type(func) is types.FunctionType and not func.__dict__ and not func.__code__.co_flags & _SUSPENDING:
+        return drive_function
+    called = func if hasattr(func, "__code__") or isinstance(func, partial) else _call_of(func)
+    return next((wrap for is_kind, wrap in _KINDS if is_kind(called)), drive_function)
 
 
 def _call_of(func: Any) -> Any:

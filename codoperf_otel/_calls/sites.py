@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from codoperf_otel._calls.invocations import Budget
 
 MAX_AGENTS = 1000
+FIRST = 10
+"""Spans per second that a function may have whatever others have."""
+
 SECOND_NS = 1_000_000_000
 
 
@@ -76,13 +79,15 @@ class SiteForAgent:
 class SpanRate:
     """At most so many spans per second; metrics and statistics count every call all the same.
 
-    Below one per second it is one span per so many seconds.
+    Below one per second it is one span per so many seconds. A rate that several functions have `together`
+    leaves the first few spans to each of them, so that what is called seldom is seen.
     """
 
-    __slots__ = ("_left", "_limit", "_per_second", "_since", "_window_ns", "refused")
+    __slots__ = ("_left", "_limit", "_per_second", "_since", "_together", "_window_ns", "refused")
 
-    def __init__(self, per_second: float) -> None:
+    def __init__(self, per_second: float, together: SpanRate | None = None) -> None:
         self._per_second = per_second
+        self._together = together
         self._limit = max(per_second, 1.0)
         self._window_ns = SECOND_NS * self._limit / per_second
         self._left = self._limit
@@ -98,11 +103,15 @@ class SpanRate:
         if now_ns - self._since >= self._window_ns:
             self._since = now_ns
             self._left = self._limit
-        if self._left < 1:
+        if self._left < 1 or not self._has_share(now_ns):
             self.refused += 1
             return False
         self._left -= 1
         return True
+
+    def _has_share(self, now_ns: int) -> bool:
+        together, is_of_the_first = self._together, self._limit - self._left < FIRST
+        return together is None or is_of_the_first or together.allows(now_ns)
 
 
 Report = Callable[["Site", Context | None, float, Mapping[str, Any], BaseException | None], None]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 from types import ModuleType
+from typing import Any
 
 from codoperf_otel import _environment_variables as variables
+from codoperf_otel._calls.sites import SpanRate
 from codoperf_otel._patching.import_hook import Hook
 from codoperf_otel._patching.one_at_a_time import OneAtATime
 from codoperf_otel._patching.replacing import (
@@ -22,14 +24,15 @@ from codoperf_otel._patching.replacing import (
 from codoperf_otel._telemetry.interrupts import raise_interrupt
 from codoperf_otel._zero_code.patterns import Patterns
 from codoperf_otel._zero_code.wrapping import is_compiled, names_of, replace_in, report_failure
+from codoperf_otel.performance_monitor import _monitor_selected
 
 
 class Monitoring:
     """What patterns select, in the modules that are loaded and in those to come."""
 
-    def __init__(self, patterns: Patterns, max_spans_per_second: float | None) -> None:
+    def __init__(self, patterns: Patterns, monitor: Callable[[Any], Any]) -> None:
         self._patterns = patterns
-        self._max_spans_per_second = max_spans_per_second
+        self._monitor = monitor
         self._hook = Hook(patterns.may_select, self._attend_after)
         self._replaced: dict[str, list[Replacement]] = {}
         self.compiled: list[str] = []
@@ -55,7 +58,7 @@ class Monitoring:
                 self.compiled.append(name)
             replaced = [standing for standing in self._replaced.get(name, ()) if standing.holds]
             self._replaced[name] = replaced
-            replace_in(module, self._patterns, self._max_spans_per_second, replaced)
+            replace_in(module, self._patterns, self._monitor, replaced)
             if self is not _monitoring.running:  # it has ended while the module ran
                 restore(replaced)
         except Exception as error:
@@ -71,17 +74,21 @@ class Monitoring:
 _monitoring: OneAtATime[Monitoring] = OneAtATime()
 
 
-def start(patterns: Patterns, max_spans_per_second: float | None = None) -> None:
+def start(
+    patterns: Patterns, max_spans_per_second: float | None = None, together: SpanRate | None = None
+) -> None:
     """Monitor what these patterns select, in the place of what earlier ones did.
 
-    Without `max_spans_per_second` the variable ``CODOPERF_OTEL_MAX_SPANS_PER_SECOND`` decides.
+    Without `max_spans_per_second` the variable ``CODOPERF_OTEL_MAX_SPANS_PER_SECOND`` decides. `together` is
+    the rate that all functions share.
 
     Raises:
         ValueError: ``CODOPERF_OTEL_ENABLED`` is wrong.
     """
     enabled = variables.flag(variables.ENABLED, default=True)
     if patterns.monitor and enabled:
-        _monitoring.exchange(partial(Monitoring, patterns, max_spans_per_second))
+        monitor = partial(_monitor_selected, max_spans_per_second=max_spans_per_second, together=together)
+        _monitoring.exchange(partial(Monitoring, patterns, monitor))
     else:
         _monitoring.stop()
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Iterable, Sequence
+from fnmatch import translate
 
 from codoperf_otel import _environment_variables as variables
-
-_WILDCARDS = frozenset("*?[")
 
 # telemetry is made of these: recording them would record the recording
 _NEVER = frozenset({"codoperf_otel", "opentelemetry"})
@@ -39,59 +37,68 @@ class Patterns:
     def __init__(self, monitor: Iterable[str], exclude: Iterable[str] = ()) -> None:
         self.monitor = tuple(monitor)
         self.exclude = tuple(exclude)
-        self._used: set[str] = set()
+        self._monitor = [_Pattern(text) for text in self.monitor]
+        self._exclude = [_matcher(text) for text in self.exclude]
+        self._used: set[_Pattern] = set()
 
     @property
     def unused(self) -> list[str]:
         """The patterns that have selected nothing so far."""
-        return [pattern for pattern in self.monitor if pattern not in self._used]
+        return [pattern.text for pattern in self._monitor if pattern not in self._used]
 
     def may_select(self, module: str) -> bool:
         """Whether something in that module can be selected."""
-        return any(_may_select(pattern, module) for pattern in self.monitor)
+        return any(pattern.may_select(module) for pattern in self._monitor)
 
     def select(self, module: str, qualname: str) -> bool:
         """Whether that function is monitored; the patterns that say so count as used."""
-        found = [pattern for pattern in self.monitor if _selects(pattern, module, qualname)]
+        named = _names_and_rests(module, qualname)
+        found = [pattern for pattern in self._monitor if pattern.selects(module, qualname, named)]
         self._used.update(found)
-        return bool(found) and not any(
-            fnmatchcase(name, pattern)
-            for pattern in self.exclude
-            for name, _ in _name_and_rest(module, qualname)
+        return bool(found) and not any(matches(name) for matches in self._exclude for name, _ in named)
+
+
+class _Pattern:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._head = re.split(r"[*?[]", text, maxsplit=1)[0]
+        self._is_exact = self._head == text
+        self._matches = _matcher(text)
+
+    def may_select(self, module: str) -> bool:
+        package = module.partition(".")[0]
+        if package in _NEVER:
+            return False
+        if package in _NAMED_EXACTLY:
+            return self._is_exact and self.text.startswith(f"{module}.")
+        if package in _NAMED_FIRST and not self._head.startswith(f"{package}."):
+            return False
+        return f"{module}.".startswith(self._head) or self._head.startswith(f"{module}.")
+
+    def selects(self, module: str, qualname: str, named: Sequence[tuple[str, str]]) -> bool:
+        """A class that matches stands for its methods. What is private must be named without a wildcard."""
+        if not self.may_select(module):
+            return False
+        return any(
+            self._matches(name) and not _is_private(rest if name == self.text else qualname)
+            for name, rest in named
         )
 
 
-def _is_exact(pattern: str) -> bool:
-    return _WILDCARDS.isdisjoint(pattern)
+def _matcher(pattern: str) -> Callable[[str], object]:
+    return re.compile(translate(pattern)).match
 
 
-def _may_select(pattern: str, module: str) -> bool:
-    package = module.partition(".")[0]
-    if package in _NEVER:
-        return False
-    if package in _NAMED_EXACTLY:
-        return _is_exact(pattern) and pattern.startswith(f"{module}.")
-    head = re.split(r"[*?[]", pattern, maxsplit=1)[0]
-    if package in _NAMED_FIRST and not head.startswith(f"{package}."):
-        return False
-    return f"{module}.".startswith(head) or head.startswith(f"{module}.")
-
-
-def _selects(pattern: str, module: str, qualname: str) -> bool:
-    """A class that matches stands for its methods. What is private must be named without a wildcard."""
-    if not _may_select(pattern, module):
-        return False
-    return any(
-        fnmatchcase(name, pattern) and not _is_private(rest if pattern == name else qualname)
-        for name, rest in _name_and_rest(module, qualname)
-    )
-
-
-def _name_and_rest(module: str, qualname: str) -> list[tuple[str, str]]:
+def _names_and_rests(module: str, qualname: str) -> list[tuple[str, str]]:
     """The full names of the function and of the classes around it, each with the rest of the name."""
-    parts = qualname.split(".")
-    return [(".".join([module, *parts[:end]]), ".".join(parts[end:])) for end in range(len(parts), 0, -1)]
+    named = [(f"{module}.{qualname}", "")]
+    outer, dot, rest = qualname.rpartition(".")
+    while dot:
+        named.append((f"{module}.{outer}", rest))
+        outer, dot, last = outer.rpartition(".")
+        rest = f"{last}.{rest}"
+    return named
 
 
 def _is_private(qualname: str) -> bool:
-    return any(part.startswith("_") for part in qualname.split("."))
+    return qualname.startswith("_") or "._" in qualname

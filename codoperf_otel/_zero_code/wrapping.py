@@ -15,7 +15,6 @@ from codoperf_otel._once import OncePerKey
 from codoperf_otel._patching.replacing import Replacement, namespace
 from codoperf_otel._telemetry.interrupts import raise_interrupt
 from codoperf_otel._zero_code.patterns import Patterns
-from codoperf_otel.performance_monitor import monitor_performance
 
 log = logging.getLogger("codoperf_otel.monitoring")
 
@@ -24,9 +23,9 @@ _is_first_failure = OncePerKey()
 
 
 def replace_in(
-    module: ModuleType, patterns: Patterns, max_spans_per_second: float | None, done: list[Replacement]
+    module: ModuleType, patterns: Patterns, monitor: Callable[[Any], Any], done: list[Replacement]
 ) -> None:
-    """Monitor what the patterns select in a module, and add it to `done`. What fails is logged once."""
+    """`monitor` what the patterns select in a module, and add it to `done`. What fails is logged once."""
     made: dict[int, Any] = {}  # one function may have several names
     module_name = namespace(module)["__name__"]
     for owner, name, member in _members(module, module_name):
@@ -34,7 +33,7 @@ def replace_in(
             if not _select(patterns, module, _function(member)):
                 continue
             if id(member) not in made:
-                made[id(member)] = monitor_performance(max_spans_per_second=max_spans_per_second)(member)
+                made[id(member)] = monitor(member)
             replacement = Replacement(owner, name, member, made[id(member)])
             done.append(replacement)
             replacement.put(replacement.replacement)

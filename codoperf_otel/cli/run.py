@@ -10,7 +10,8 @@ import sys
 from contextlib import suppress
 
 from codoperf_otel import _frameworks, _zero_code, configure
-from codoperf_otel._calls.sites import calls_over_rate
+from codoperf_otel._calls.cells import all_cells
+from codoperf_otel._calls.sites import FIRST, SpanRate, calls_over_rate
 from codoperf_otel._environment_variables import (
     EXCLUDE,
     MAX_SPANS_PER_SECOND,
@@ -20,6 +21,7 @@ from codoperf_otel._environment_variables import (
 )
 from codoperf_otel._imports.start_up import StartUp
 from codoperf_otel._zero_code import program
+from codoperf_otel._zero_code.own_share import OwnShare
 from codoperf_otel._zero_code.patterns import Patterns, option_patterns
 from codoperf_otel.cli._errors import CommandError
 from codoperf_otel.cli._format import duration
@@ -28,6 +30,9 @@ log = logging.getLogger("codoperf_otel.run")
 
 _SPANS_PER_SECOND = 100.0
 """Enough to see what a function does, however often it is called."""
+
+_SPANS_TOGETHER = 1_000.0
+"""So many per second of all functions together, beside the first few of each."""
 
 _NAMED = 5
 """So many compiled modules are named at the end."""
@@ -56,7 +61,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--max-spans-per-second",
         metavar="NUMBER",
         help="at most so many spans of each function; metrics count every call"
-        f" (default: {MAX_SPANS_PER_SECOND}, else {_SPANS_PER_SECOND:g})",
+        f" (default: {MAX_SPANS_PER_SECOND}, else {_SPANS_PER_SECOND:g}, or {FIRST} where all together have"
+        f" {_SPANS_TOGETHER:,g} per second)",
     )
     parser.add_argument("--service-name", metavar="NAME", help="service.name of the telemetry")
     parser.add_argument("--endpoint", metavar="URL", help="send telemetry there, as OTLP")
@@ -77,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stderr.write(f"codoperf: {error}\n")
         return 2
     start_up = StartUp()
-    if sys.stderr is not None and sys.stderr.isatty():  # else it is all the program's
+    if _shows_more():
         start_up.begin()
         atexit.register(_tell, start_up, os.getpid())
     if arguments.is_module:
@@ -108,14 +114,13 @@ def _patterns(arguments: argparse.Namespace) -> Patterns:
     return Patterns(monitor, exclude)
 
 
-def _rate(arguments: argparse.Namespace) -> float:
-    """How many spans a function may have per second."""
+def _rate(arguments: argparse.Namespace) -> float | None:
+    """How many spans a function may have per second, if somebody says."""
     given = arguments.max_spans_per_second
     try:
-        rate = option_or_variable("--max-spans-per-second", given, MAX_SPANS_PER_SECOND, positive)
+        return option_or_variable("--max-spans-per-second", given, MAX_SPANS_PER_SECOND, positive)
     except ValueError as error:
         raise CommandError(str(error)) from error
-    return rate or _SPANS_PER_SECOND
 
 
 def _default(arguments: argparse.Namespace, name: str) -> list[str]:
@@ -123,11 +128,13 @@ def _default(arguments: argparse.Namespace, name: str) -> list[str]:
     return ["__main__.*", *([f"{name.partition('.')[0]}.*"] if arguments.is_module else [])]
 
 
-def _begin(arguments: argparse.Namespace, patterns: Patterns, rate: float, command: list[str]) -> None:
+def _begin(arguments: argparse.Namespace, patterns: Patterns, rate: float | None, command: list[str]) -> None:
     """Set up telemetry while only its own modules can be found: not one beside the program by such a name."""
     if not sys.flags.safe_path:
         del sys.path[0]
     sys.argv = [command[0].rpartition(".")[2], *command[1:]] if arguments.is_module else command
+    share = OwnShare()
+    atexit.register(_sum_up, share, os.getpid())  # before `configure`, so that it comes after what that does
     try:
         configure(arguments.service_name, endpoint=arguments.endpoint, file=arguments.file)
         _frameworks.start()
@@ -137,13 +144,17 @@ def _begin(arguments: argparse.Namespace, patterns: Patterns, rate: float, comma
             )  # else it is as the file that OTEL_CONFIG_FILE names says
     except (ValueError, ImportError, OSError) as error:
         raise CommandError(str(error)) from error
+    share.begin()
 
 
-def _monitor(arguments: argparse.Namespace, patterns: Patterns, rate: float, command: list[str]) -> None:
+def _monitor(
+    arguments: argparse.Namespace, patterns: Patterns, rate: float | None, command: list[str]
+) -> None:
     used = patterns if patterns.monitor else Patterns(_default(arguments, command[0]), patterns.exclude)
-    _zero_code.start(used, rate)
+    together = SpanRate(_SPANS_TOGETHER) if rate is None else None
+    _zero_code.start(used, rate or _SPANS_PER_SECOND, together)
     if _zero_code.is_running():
-        atexit.register(_conclude, patterns, rate, os.getpid())
+        atexit.register(_conclude, patterns, os.getpid())
 
 
 def _tell(start_up: StartUp, process: int) -> None:
@@ -157,11 +168,10 @@ def _tell(start_up: StartUp, process: int) -> None:
     most = ", ".join(f"{name} {duration(took / 1e9)}" for name, took in start_up.most_expensive(3))
     of_them = f", most of it {most}" if most else ""
     text = f"{first_line} until the first line ({own} of it Python and codoperf); imports {imports}{of_them}"
-    with suppress(OSError, ValueError):  # the program has closed it
-        sys.stderr.write(f"codoperf: {text}\n")
+    _say(text)
 
 
-def _conclude(patterns: Patterns, rate: float, process: int) -> None:
+def _conclude(patterns: Patterns, process: int) -> None:
     """Say at the end what is not in the telemetry, if anything."""
     if os.getpid() != process:  # a forked child that ends as a program does
         return
@@ -171,10 +181,27 @@ def _conclude(patterns: Patterns, rate: float, process: int) -> None:
         more = f" and {len(compiled) - _NAMED} more" if len(compiled) > _NAMED else ""
         names = ", ".join(compiled[:_NAMED])
         log.warning("functions of compiled modules cannot be monitored: %s%s", names, more)
-    if over := calls_over_rate():
-        log.warning(
-            "%s calls have no span: at most %g per second of a function have one, by --max-spans-per-second."
-            " Metrics count every call",
-            f"{over:,}",
-            rate,
-        )
+
+
+def _sum_up(share: OwnShare, process: int) -> None:
+    """Say what was recorded and what that cost, after the rest was sent."""
+    measured = share.end() if os.getpid() == process else None
+    calls = sum(cell.totals()[0] for cell in all_cells())
+    over = calls_over_rate()
+    if os.getpid() != process or not (over or (calls and _shows_more())):
+        return
+    took = f"; telemetry took {measured:.0%} of the CPU time" if measured is not None else ""
+    _say(
+        f"{calls:,} calls, {calls - over:,} spans, {over:,} calls without a span"
+        f" (--max-spans-per-second; metrics count every call){took}"
+    )
+
+
+def _shows_more() -> bool:
+    """Whether standard error is a terminal; else all of it is the program's, unless something is missing."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def _say(text: str) -> None:
+    with suppress(OSError, ValueError, AttributeError):  # the program has closed it
+        sys.stderr.write(f"codoperf: {text}\n")
