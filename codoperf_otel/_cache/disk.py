@@ -94,7 +94,7 @@ class Disk:
 
     def _take_out(self, location: Location, address: bytes, packed: Any, why: str) -> None:
         """Take out what cannot be used, unless it was written anew."""
-        if self._database.run(lambda db: db.execute(_REMOVE_SAME, (row_of(address), packed)).rowcount, 0):
+        if self._database.write(lambda db: db.execute(_REMOVE_SAME, (row_of(address), packed)).rowcount, 0):
             self._on_evict(location.namespace, why, 1)
 
     def put(self, location: Location, item: Item) -> None:
@@ -132,7 +132,7 @@ class Disk:
             values = row_of(address), scope, leaves, size, packed, *condition
             return connection.execute(statement, values).rowcount > 0
 
-        is_kept = self._database.run(write, True, create=True)
+        is_kept = self._database.write(write, True, create=True)
         self._keep_bounds(size)
         return is_kept
 
@@ -149,7 +149,7 @@ class Disk:
                 break
 
     def _evict(self, reason: str, query: str, *values: float) -> bool:
-        evicted = self._database.run(lambda db: db.execute(query, values).rowcount, 0)
+        evicted = self._database.write(lambda db: db.execute(query, values).rowcount, 0)
         if evicted > 0:
             self._on_evict(None, reason, evicted)
         return evicted > 0
@@ -157,7 +157,7 @@ class Disk:
     def remove(self, location: Location) -> None:
         address = location.address
         if address is not None:
-            self._database.run(lambda db: db.execute(_REMOVE, (row_of(address),)), None)
+            self._database.write(lambda db: db.execute(_REMOVE, (row_of(address),)), None)
 
     def clear(self, namespace: Namespace | None = None) -> None:
         if namespace is None:

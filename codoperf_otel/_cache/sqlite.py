@@ -21,7 +21,8 @@ SCHEMA_VERSION = 4
 BUSY_SECONDS = 2.0
 
 # primary result codes of SQLite, https://sqlite.org/rescode.html
-PASSING = frozenset({4, 5, 6, 9, 18})  # another process is writing or interrupts; this one value is too big
+LOCKED = frozenset({5, 6})  # another process is writing
+PASSING = LOCKED | {4, 9, 18}  # the same, or somebody interrupts, or this one value is too big
 OTHER_SCHEMA = frozenset({1})  # a table or a column is not what it should be
 CORRUPT = frozenset({11, 26})
 
