@@ -82,6 +82,17 @@ class TestBounds:
         assert {why for why, _ in evicted} == {"size"}
         assert disk.count() + sum(number for _, number in evicted) == 3 * PURGE_EVERY
 
+    def test_log_beside_the_file_is_bounded_too(self, make, namespace, tmp_path):
+        """It keeps within a share of the bound, or 16 MB, and what clears the cache gives its room back."""
+        disk, log = make(size=1_000_000), tmp_path / "cache" / f"{FILE}-wal"
+        sizes = []
+        for number in range(400):
+            put(disk, namespace, number, os.urandom(5000))
+            sizes.append(log.stat().st_size)
+        assert max(sizes) < 1_000_000
+        disk.clear()
+        assert log.stat().st_size == 0
+
     def test_value_above_the_limit_stays_out(self, make, namespace):
         """It takes the place of the one before, and evicts no other."""
         disk = make(size=100_000)
@@ -637,11 +648,11 @@ class TestInterrupts:
         """The connection that it made is closed again."""
         opened, real = [], database.connect
 
-        def connect(path):
+        def connect(path, log_pages):
             if not opened:
                 opened.append(None)
                 assert get(disk, namespace, "k") == (1,)
-            opened.append(real(path))
+            opened.append(real(path, log_pages))
             return opened[-1]
 
         disk = make()

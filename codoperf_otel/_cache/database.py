@@ -25,10 +25,12 @@ from codoperf_otel._cache.sqlite import (
     ABANDONED,
     CORRUPT,
     LOCKED,
+    LOG_PAGES,
     OTHER_SCHEMA,
     PASSING,
     connect,
     delete,
+    empty_log,
     error_code,
     is_closed,
     make_schema,
@@ -76,8 +78,11 @@ class Database:
 
     signer: Signer
 
-    def __init__(self, folder: Callable[[], Path], on_emptied: Callable[[int], None]) -> None:
+    def __init__(
+        self, folder: Callable[[], Path], on_emptied: Callable[[int], None], log_pages: int = LOG_PAGES
+    ) -> None:
         self._folder = folder
+        self._log_pages = log_pages
         self._on_emptied = on_emptied
         self._clock = clocks.monotonic
         self._off_until = self._known_until = self._locked_until = float("-inf")
@@ -138,6 +143,8 @@ class Database:
                 self._begin_anew(scope)
         elif self._clock() < self._locked_until:
             log.warning("cache %s is not cleared: another program locks it", self._path)
+        else:
+            self.run(empty_log, None)
 
     def _begin_anew(self, without: str | None) -> None:
         path = Path(self._path)
@@ -183,7 +190,7 @@ class Database:
         prepare(path)
         self.signer = Signer(signing_key(path.parent))
         self._known = self._states()
-        connection, emptied = connect(path)
+        connection, emptied = connect(path, self._log_pages)
         self.close()  # what a signal handler has opened meanwhile
         self._connection = connection
         self._closer = weakref.finalize(self, _close, connection)
