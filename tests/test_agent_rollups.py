@@ -268,6 +268,19 @@ def test_a_model_call_that_two_libraries_see_counts_once(other):
     assert (own["inference_calls"], own["input_tokens"], own["output_tokens"]) == (1, 70, 30)
 
 
+@pytest.mark.parametrize(("own", "expected"), [({}, (1, 71, 30)), (SPANS["today's"], (1, 70, 30))])
+def test_tokens_of_what_a_framework_asks_again_add_up(other, own, expected):
+    """Those of all spans inside a model call's count, unless it has its own."""
+    name = f"asks again {len(own)}"
+    is_call = {"gen_ai.operation.name": "chat"}
+    with co.agent(name), other.start_as_current_span("framework", attributes={**is_call, **own}):
+        for tokens in ({**is_call, "gen_ai.usage.input_tokens": 1}, SPANS["earlier"]):
+            with other.start_as_current_span("client", attributes=tokens):
+                pass
+    used = figures(name)["self"]
+    assert (used["inference_calls"], used["input_tokens"], used["output_tokens"]) == expected
+
+
 def run_of(tracer, agent):
     """A framework's own span of an agent's run."""
     attributes = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": agent}
