@@ -145,7 +145,7 @@ class CacheManager:
         self._store.keep(self._namespace.location(encode(key)), Item(value, seconds, None))
 
     def clear(self) -> None:
-        """Forget everything kept here, cached functions' results too, in memory and in `cache_dir`."""
+        """Forget everything kept here, and in `cache_dir` or on the server what others have there, too."""
         self._store.clear()
 
     def get_stats(self) -> dict[str, Any]:

@@ -136,13 +136,9 @@ def monitor_performance(
 profile_function = monitor_performance
 
 
-def _monitor_selected(
-    func: Callable[P, R], max_spans_per_second: float | None, together: SpanRate | None
-) -> Callable[P, R]:
+def _monitor_selected(func: Callable[P, R], rate: float | None, together: SpanRate | None) -> Callable[P, R]:
     """Monitor a function that a pattern selects; `together` is the rate that all of them share."""
-    make_site = functools.partial(
-        _function_site, max_spans_per_second=max_spans_per_second, together=together
-    )
+    make_site = functools.partial(_function_site, max_spans_per_second=rate, together=together)
     return _monitor(func, None, make_site)
 
 

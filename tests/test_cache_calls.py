@@ -595,10 +595,9 @@ class TestOrder:
         monkeypatch.setattr(turns, "PATIENCE", 0.01)
         turn = turns.Turns().of(Namespace("n", lambda: None).location("k"))
 
-        def write():
-            with turn.write():
-                pass
-
-        with turn.write(), ThreadPoolExecutor(1) as pool:
-            pool.submit(write).result(LIMIT)
+        def meanwhile():
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(turn.write, lambda: None).result(LIMIT)
             assert turn.count == 1
+
+        turn.write(meanwhile)

@@ -14,12 +14,13 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from codoperf_otel import _forks
-from codoperf_otel._cache import database
+from codoperf_otel._cache import database, sqlite
 from codoperf_otel._cache.codec import Codecs
 from codoperf_otel._cache.database import FILE
 from codoperf_otel._cache.disk import PURGE_EVERY, Disk, Limits
@@ -80,6 +81,17 @@ class TestBounds:
         assert disk.size() < 230_000
         assert {why for why, _ in evicted} == {"size"}
         assert disk.count() + sum(number for _, number in evicted) == 3 * PURGE_EVERY
+
+    def test_log_beside_the_file_is_bounded_too(self, make, namespace, tmp_path):
+        """It keeps within a share of the bound, or 16 MB, and what clears the cache gives its room back."""
+        disk, log = make(size=1_000_000), tmp_path / "cache" / f"{FILE}-wal"
+        sizes = []
+        for number in range(400):
+            put(disk, namespace, number, os.urandom(5000))
+            sizes.append(log.stat().st_size)
+        assert max(sizes) < 1_000_000
+        disk.clear()
+        assert log.stat().st_size == 0
 
     def test_value_above_the_limit_stays_out(self, make, namespace):
         """It takes the place of the one before, and evicts no other."""
@@ -636,11 +648,11 @@ class TestInterrupts:
         """The connection that it made is closed again."""
         opened, real = [], database.connect
 
-        def connect(path):
+        def connect(path, log_pages):
             if not opened:
                 opened.append(None)
                 assert get(disk, namespace, "k") == (1,)
-            opened.append(real(path))
+            opened.append(real(path, log_pages))
             return opened[-1]
 
         disk = make()
@@ -735,3 +747,54 @@ def test_codecs_of_other_folders_differ_by_key(make, namespace, tmp_path):
         db.close()
     assert len(signatures) == 2
     assert pickle.loads(Codecs().encode((1,)).data) == (1,)
+
+
+class TestLocked:
+    """Another program keeps the file locked."""
+
+    @pytest.fixture(autouse=True)
+    def at_once(self, monkeypatch):
+        """Wait a moment for it only."""
+        monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.05)
+
+    @pytest.fixture
+    def disk(self, make, namespace):
+        """A tier with one entry, and a clock that stands."""
+        disk = make()
+        put(disk, namespace, "before", 1)
+        disk._database._clock = lambda: self.now
+        self.now = time.monotonic()
+        return disk
+
+    @pytest.fixture
+    def other(self, disk):
+        """The other program, which is about to write."""
+        with closing(sqlite3.connect(disk._database._path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            yield other
+
+    def test_nothing_is_written_for_a_while(self, disk, namespace, other, caplog):
+        """One call waits for it. Those after it do not, until the while is over; all may read."""
+        put(disk, namespace, "meanwhile", 1)
+        other.execute("ROLLBACK")
+        put(disk, namespace, "after", 1)
+        assert [get(disk, namespace, key) for key in ("before", "meanwhile", "after")] == [
+            1,
+            "absent",
+            "absent",
+        ]
+        self.now += database.LOCKED_SECONDS + 1
+        put(disk, namespace, "later", 1)
+        assert get(disk, namespace, "later") == 1
+        (warning,) = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+        assert "another program locks it" in warning
+
+    def test_clear_is_tried_all_the_same(self, disk, namespace, other, caplog):
+        """It says so where it cannot; nothing is moved away from under the other program."""
+        put(disk, namespace, "meanwhile", 1)
+        disk.clear()
+        assert "is not cleared" in caplog.text
+        assert get(disk, namespace, "before") == 1
+        other.execute("ROLLBACK")
+        disk.clear()
+        assert get(disk, namespace, "before") == "absent"

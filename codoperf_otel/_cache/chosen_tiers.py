@@ -65,8 +65,8 @@ class DiskTier:
     """Values in one SQLite file of a folder, which every process of this user may share.
 
     `folder` is the user's cache folder where None. The file holds at most `max_bytes`, of which those that
-    expire next are evicted first, and no entry for longer than `max_age` seconds. `serializer` writes and
-    reads the values in place of the built-in ways.
+    expire next are evicted first, and no entry for longer than `max_age` seconds. SQLite's log beside it is
+    not counted. `serializer` writes and reads the values in place of the built-in ways.
 
     >>> DiskTier("/tmp/answers", max_bytes=10_000_000).max_bytes
     10000000

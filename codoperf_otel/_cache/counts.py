@@ -42,8 +42,8 @@ class Sums:
         """Add to one set's sum. The set must be one that `attributes` returned."""
         cells, cell = self._cells, id(of)
         with lock:
-            before = cells.get(cell)
-            cells[cell] = (of, amount if before is None else before[1] + amount)
+            # without a call: a signal handler that counts could come in between
+            cells[cell] = (of, cells[cell][1] + amount if cell in cells else amount)
 
     def clear(self) -> None:
         """Forget all sums."""

@@ -24,10 +24,13 @@ from codoperf_otel._cache.records import Signer
 from codoperf_otel._cache.sqlite import (
     ABANDONED,
     CORRUPT,
+    LOCKED,
+    LOG_PAGES,
     OTHER_SCHEMA,
     PASSING,
     connect,
     delete,
+    empty_log,
     error_code,
     is_closed,
     make_schema,
@@ -46,6 +49,8 @@ log = logging.getLogger("codoperf_otel.cache")
 
 FILE = "cache.sqlite3"
 OFF_SECONDS = 60.0
+LOCKED_SECONDS = 5.0
+"""How long nothing is written after another program has kept the file locked for all that we waited."""
 LOCK_SECONDS = 2.0
 KNOWN_SECONDS = 0.05
 """How long a removed file may go unnoticed: to ask at each access would cost a fifth of it."""
@@ -73,11 +78,15 @@ class Database:
 
     signer: Signer
 
-    def __init__(self, folder: Callable[[], Path], on_emptied: Callable[[int], None]) -> None:
+    def __init__(
+        self, folder: Callable[[], Path], on_emptied: Callable[[int], None], log_pages: int = LOG_PAGES
+    ) -> None:
         self._folder = folder
+        self._log_pages = log_pages
         self._on_emptied = on_emptied
         self._clock = clocks.monotonic
-        self._off_until = self._known_until = float("-inf")
+        self._off_until = self._known_until = self._locked_until = float("-inf")
+        self._is_first_lock = Once()
         self._is_first_failure = Once()
         self._is_first_repair = Once()
         self._known: tuple[State, ...] = (None,)
@@ -113,16 +122,29 @@ class Database:
                         self.close()
         return otherwise
 
+    def write(self, work: Callable[[sqlite3.Connection], T], otherwise: T, *, create: bool = False) -> T:
+        """The same for what writes; `otherwise` also while another program keeps the file locked."""
+
+        def written(connection: sqlite3.Connection) -> T:  # asked under the lock, for which others wait too
+            return otherwise if self._clock() < self._locked_until else work(connection)
+
+        return self.run(written, otherwise, create=create)
+
     def erase(self, scope: str | None) -> None:
         """Delete the entries of a scope, or all.
 
         Where nothing can be written, as on a full disk, the file is removed. As many of the other scopes'
         entries as there is room for are put into a new one.
         """
+        self._locked_until = float("-inf")
         self.run(lambda db: delete(db, scope), None)
         if self._clock() < self._off_until:
             with _inside_sqlite.lock:
                 self._begin_anew(scope)
+        elif self._clock() < self._locked_until:
+            log.warning("cache %s is not cleared: another program locks it", self._path)
+        else:
+            self.run(empty_log, None)
 
     def _begin_anew(self, without: str | None) -> None:
         path = Path(self._path)
@@ -156,7 +178,8 @@ class Database:
             if found == self._known:
                 return self._connection
             self.close()  # something was removed, or replaced, or others may write it now
-        return self._open() if create or found[0] is not None else None
+        is_wanted = create or found[0] is not None
+        return self._open() if is_wanted and now >= self._locked_until else None
 
     def _states(self) -> tuple[State, ...]:
         path = Path(self._path)
@@ -167,7 +190,7 @@ class Database:
         prepare(path)
         self.signer = Signer(signing_key(path.parent))
         self._known = self._states()
-        connection, emptied = connect(path)
+        connection, emptied = connect(path, self._log_pages)
         self.close()  # what a signal handler has opened meanwhile
         self._connection = connection
         self._closer = weakref.finalize(self, _close, connection)
@@ -190,7 +213,11 @@ class Database:
     def _recovered(self, error: Exception) -> bool:
         """Deal with what went wrong; whether it is worth another try."""
         code = error_code(error)
-        if code in PASSING:
+        if code in LOCKED:
+            self._locked_until = self._clock() + LOCKED_SECONDS
+            tell = log.warning if self._is_first_lock() else log.debug
+            tell("cache %s takes nothing for %g s: another program locks it", self._path, LOCKED_SECONDS)
+        elif code in PASSING:
             log.debug("cache %s left something out: %s", self._path, error)
         elif code is None and is_closed(error):
             self._has_ended = self._closer is not None and not self._closer.alive

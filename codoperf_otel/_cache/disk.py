@@ -17,7 +17,18 @@ from codoperf_otel._cache.items import Items
 from codoperf_otel._cache.locks import Locks
 from codoperf_otel._cache.moments import WHATEVER, Moment
 from codoperf_otel._cache.namespace import Location, Namespace
-from codoperf_otel._cache.sqlite import EVERY, MOMENT, PUT, PUT_SINCE, number, row_of, slot_of, used_bytes
+from codoperf_otel._cache.sqlite import (
+    EVERY,
+    LOG_PAGES,
+    MOMENT,
+    PAGE,
+    PUT,
+    PUT_SINCE,
+    number,
+    row_of,
+    slot_of,
+    used_bytes,
+)
 from codoperf_otel._cache.tiers import Item, OnEvict
 from codoperf_otel._telemetry import names
 
@@ -26,6 +37,9 @@ if TYPE_CHECKING:
 
 PURGE_EVERY = 256
 FIRST_TO_EXPIRE = 64
+LOG_SHARE = 8
+"""The part of the bound that the log beside the file may grow to."""
+LEAST_LOG_PAGES = 16
 LARGEST = 999_000_000
 """The most bytes of a value. SQLite refuses a row of 1,000,000,000, and the older value would stay."""
 
@@ -71,7 +85,9 @@ class Disk:
         self._on_evict = on_evict
         self._limits = limits
         self._items = Items(self.name, Codecs(serializer))
-        self._database = Database(folder, lambda emptied: on_evict(None, names.INVALID, emptied))
+        log_pages = max(LEAST_LOG_PAGES, min(LOG_PAGES, limits.size // (LOG_SHARE * PAGE)))
+        on_emptied = lambda emptied: on_evict(None, names.INVALID, emptied)  # noqa: E731
+        self._database = Database(folder, on_emptied, log_pages)
         self._puts = self._unchecked = 0
         locks = Locks(folder)
         self.claim, self.give_back = locks.claim, locks.give_back
@@ -94,7 +110,7 @@ class Disk:
 
     def _take_out(self, location: Location, address: bytes, packed: Any, why: str) -> None:
         """Take out what cannot be used, unless it was written anew."""
-        if self._database.run(lambda db: db.execute(_REMOVE_SAME, (row_of(address), packed)).rowcount, 0):
+        if self._database.write(lambda db: db.execute(_REMOVE_SAME, (row_of(address), packed)).rowcount, 0):
             self._on_evict(location.namespace, why, 1)
 
     def put(self, location: Location, item: Item) -> None:
@@ -132,7 +148,7 @@ class Disk:
             values = row_of(address), scope, leaves, size, packed, *condition
             return connection.execute(statement, values).rowcount > 0
 
-        is_kept = self._database.run(write, True, create=True)
+        is_kept = self._database.write(write, True, create=True)
         self._keep_bounds(size)
         return is_kept
 
@@ -149,7 +165,7 @@ class Disk:
                 break
 
     def _evict(self, reason: str, query: str, *values: float) -> bool:
-        evicted = self._database.run(lambda db: db.execute(query, values).rowcount, 0)
+        evicted = self._database.write(lambda db: db.execute(query, values).rowcount, 0)
         if evicted > 0:
             self._on_evict(None, reason, evicted)
         return evicted > 0
@@ -157,7 +173,7 @@ class Disk:
     def remove(self, location: Location) -> None:
         address = location.address
         if address is not None:
-            self._database.run(lambda db: db.execute(_REMOVE, (row_of(address),)), None)
+            self._database.write(lambda db: db.execute(_REMOVE, (row_of(address),)), None)
 
     def clear(self, namespace: Namespace | None = None) -> None:
         if namespace is None:

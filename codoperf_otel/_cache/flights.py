@@ -185,7 +185,7 @@ class Flights:
         try:
             with self._lock:
                 if self.has(key, flight):
-                    del self._flying[key]
+                    self._flying.pop(key, None)  # a signal handler may have cleared meanwhile
         finally:
             flight.end()
 

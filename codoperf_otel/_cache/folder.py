@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from codoperf_otel._ownership import demand_ours, demand_own_folder
@@ -98,12 +98,15 @@ def move_aside(path: Path, state: State) -> None:
     Raises:
         OSError: the folder does not allow it.
     """
-    with _alone(path.parent):
+
+    def move() -> None:
         if state != state_of(path):
             return
         for suffix in _SUFFIXES:
             with contextlib.suppress(FileNotFoundError):
                 path.with_name(path.name + suffix).replace(path.with_name(path.name + ASIDE + suffix))
+
+    _alone(path.parent, move)
 
 
 def remove(path: Path) -> None:
@@ -114,23 +117,25 @@ def remove(path: Path) -> None:
     """
     if path.exists():
         prepare(path)
-        with _alone(path.parent):
-            for suffix in _SUFFIXES:
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
+        _alone(path.parent, lambda: _unlink(path))
 
 
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One process at a time, where the platform has file locks."""
+def _unlink(path: Path) -> None:
+    for suffix in _SUFFIXES:
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _alone(folder: Path, work: Callable[[], None]) -> None:
+    """Do some work in one process at a time, where the platform has file locks."""
     try:
         import fcntl
     except ImportError:
-        yield
+        work()
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        work()
     finally:
         os.close(descriptor)
 

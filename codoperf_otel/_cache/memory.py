@@ -2,6 +2,9 @@
 
 A hit is a look in the namespace's plain dict and one `append` to the log. The log is folded, under the
 lock, into the order of use and the counts: every `BATCH` hits, before any eviction and any read.
+
+A signal handler may change everything here between any two calls, be it under the lock: it is the same
+thread's. So what is looked at and what is done about it have no call between them, or it does not matter.
 """
 
 from __future__ import annotations
@@ -42,6 +45,7 @@ class Memory(Part):
         self.log.belongs_to(self, "log")
         self._on_evict = on_evict
         self._order: OrderedDict[MemoryItem, None] = OrderedDict()
+        self._dropped: list[MemoryItem] = []
         self._lock = RLock()  # a dropped value's finalizer may call a cached function
 
     def get(self, location: Location) -> Item | None:
@@ -92,7 +96,9 @@ class Memory(Part):
             entries[location.key] = entry
             if replaced is not None:
                 self._leave(replaced)
+                self._dropped.append(replaced)
             evicted = self._evicted()
+        self._dropped.extend(evicted)
         for old in evicted:
             self._on_evict(old.namespace, names.EXPIRED if old.expires <= now else names.SIZE, 1)
 
@@ -100,13 +106,20 @@ class Memory(Part):
         entry = location.namespace.entries.get(location.key)
         if entry is not None:
             self._drop(entry)
+            self._dropped.append(entry)
 
     def clear(self, namespace: Namespace | None = None) -> None:
         self.fold()
         with self._lock:
-            dropped = [entry for entry in self._order if namespace in (None, entry.namespace)]
+            dropped = [entry for entry in list(self._order) if namespace in (None, entry.namespace)]
             for entry in dropped:
                 self._drop(entry)
+        self._dropped.extend(dropped)
+
+    def let_go(self) -> None:
+        """Free what was dropped, without a lock: finalizers of values may wait for other threads."""
+        dropped, self._dropped = self._dropped, []
+        del dropped
 
     def count(self, namespace: Namespace | None = None) -> int:
         return len(self._order if namespace is None else namespace.entries)
@@ -135,18 +148,24 @@ class Memory(Part):
         """Take out what is above the limits."""
         evicted = []
         while len(self._order) > self.limit or (self.max_bytes is not None and self._bytes > self.max_bytes):
-            entry = next(iter(self._order))
-            self._leave(entry)
-            self._forget(entry)
-            evicted.append(entry)
+            entry = self._first()
+            if entry is None:
+                break
+            if self._drop(entry):
+                evicted.append(entry)
         return evicted
+
+    def _first(self) -> MemoryItem | None:
+        """The least recently used entry. Only a loop takes it without a call."""
+        for entry in self._order:
+            return entry
+        return None
 
     def _drop(self, entry: MemoryItem) -> bool:
         """Take an entry out; if several threads do, only one of them gets True."""
         with self._lock:
-            known = self._leave(entry)
-            self._forget(entry)
-            return known
+            self._forget(entry)  # first: what is in the order is still bounded after an interrupt
+            return self._leave(entry)
 
     def _leave(self, entry: MemoryItem) -> bool:
         """Take an entry out of the order; whether it was there."""
@@ -159,7 +178,7 @@ class Memory(Part):
     def _forget(self, entry: MemoryItem) -> None:
         entries = entry.namespace.entries
         if entries.get(entry.key) is entry:
-            del entries[entry.key]
+            entries.pop(entry.key, None)
 
 
 def _count(used: Use, number: int) -> None:

@@ -21,7 +21,8 @@ SCHEMA_VERSION = 4
 BUSY_SECONDS = 2.0
 
 # primary result codes of SQLite, https://sqlite.org/rescode.html
-PASSING = frozenset({4, 5, 6, 9, 18})  # another process is writing or interrupts; this one value is too big
+LOCKED = frozenset({5, 6})  # another process is writing
+PASSING = LOCKED | {4, 9, 18}  # the same, or somebody interrupts, or this one value is too big
 OTHER_SCHEMA = frozenset({1})  # a table or a column is not what it should be
 CORRUPT = frozenset({11, 26})
 
@@ -30,8 +31,13 @@ ABANDONED: list[Any] = []
 
 # the file is not mapped: a read beyond the end of one that somebody has cut would kill the process. The index
 # of its log (``-shm``) always is: the only mode without a shared one is for a single process
-# the log is merged into it each 16 MB: at each 4 MB, a set among many entries would cost half as much again
-_SETTINGS = ("synchronous = NORMAL", "mmap_size = 0", "cache_size = 8192", "wal_autocheckpoint = 4000")
+_SETTINGS = ("synchronous = NORMAL", "mmap_size = 0", "cache_size = 8192", "journal_size_limit = 0")
+
+LOG_PAGES = 4000
+"""The log is merged into the file each 16 MB: at each 4 MB, a set among many entries would cost half as much
+again."""
+
+PAGE = 4096
 
 PUT = "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)"
 MOST_IN_MEMORY = 64 << 20
@@ -62,8 +68,10 @@ _SCHEMA = (
 )
 
 
-def connect(path: Path) -> tuple[sqlite3.Connection, int]:
+def connect(path: Path, log_pages: int = LOG_PAGES) -> tuple[sqlite3.Connection, int]:
     """A connection to a file that has our schema, and how many entries of another version it emptied.
+
+    The log beside the file is merged into it when it has that many pages.
 
     Raises:
         ImportError: this Python has no SQLite.
@@ -74,7 +82,7 @@ def connect(path: Path) -> tuple[sqlite3.Connection, int]:
     connection.text_factory = bytes  # somebody may have put text there that is none
     try:
         _to_wal(connection)
-        for setting in _SETTINGS:
+        for setting in (*_SETTINGS, f"wal_autocheckpoint = {log_pages}"):
             connection.execute(f"PRAGMA {setting}")
         emptied = 0 if _version(connection) == SCHEMA_VERSION else make_schema(connection)
     except BaseException:
@@ -146,6 +154,15 @@ def delete(connection: sqlite3.Connection, scope: str | None) -> int:
         return connection.execute("DELETE FROM entries").rowcount
     connection.execute(_MARK, (slot_of(scope),))
     return connection.execute("DELETE FROM entries WHERE scope = ?", (scope,)).rowcount
+
+
+def empty_log(connection: sqlite3.Connection) -> None:
+    """Merge the log into the file and give its room back, unless somebody is reading or writing."""
+    try:
+        connection.execute("PRAGMA busy_timeout = 0")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
 
 
 def read_others(path: Path, scope: str) -> tuple[Any, ...]:

@@ -117,9 +117,13 @@ class Store:
 
     def _promote(self, location: Location, item: Item, turn: Turn, count: int) -> None:
         """Put an item into memory, unless its key was written since."""
-        with turn.take():
+
+        def put() -> None:
             if turn.count == count:
                 self.memory.put(location, item)
+
+        turn.take(put)
+        self.memory.let_go()
 
     def moments(self, location: Location) -> Moments:
         """What the tiers that processes share keep at a key now."""
@@ -135,21 +139,27 @@ class Store:
         """
         if not _is_first_use.is_done:
             _observe()
-        with self.turns.of(location).write():
-            if flight is None or location.namespace.flights.has(location.key, flight):
-                for tier in reversed(self.tiers):
-                    if item.ttl <= 0:
-                        tier.remove(location)
-                    elif not moments.put(tier, location, item, since):
-                        break
+        self.turns.of(location).write(partial(self._keep, location, item, flight, since))
+        self.memory.let_go()
+
+    def _keep(self, location: Location, item: Item, flight: Flight | None, since: Moments) -> None:
+        if flight is None or location.namespace.flights.has(location.key, flight):
+            for tier in reversed(self.tiers):
+                if item.ttl <= 0:
+                    tier.remove(location)
+                elif not moments.put(tier, location, item, since):
+                    break
 
     def clear(self, namespace: Namespace | None = None) -> None:
         """Forget the entries of one namespace, or all, and keep nothing of what is being computed."""
-        with self.turns.write_all():
-            for tier in reversed(self.tiers):
-                tier.clear(namespace)
-            for each in list(self.namespaces) if namespace is None else [namespace]:
-                each.flights.clear()
+        self.turns.write_all(partial(self._clear, namespace))
+        self.memory.let_go()
+
+    def _clear(self, namespace: Namespace | None) -> None:
+        for tier in reversed(self.tiers):
+            tier.clear(namespace)
+        for each in list(self.namespaces) if namespace is None else [namespace]:
+            each.flights.clear()
 
     @contextmanager
     def emptied(self, make: MakeTier) -> Iterator[None]:

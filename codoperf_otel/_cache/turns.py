@@ -7,10 +7,11 @@ front only if nobody has written since.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable
+from functools import partial
 from threading import RLock
 
+from codoperf_otel._cache.deadlocks import is_inside_cache
 from codoperf_otel._cache.namespace import Location
 from codoperf_otel._telemetry.interrupts import raise_interrupt
 
@@ -18,9 +19,16 @@ GROUPS = 64
 PATIENCE = 10.0
 """Seconds. Whoever holds a lock that long may wait for this thread, which a signal handler interrupted."""
 
+SHORT_PATIENCE = 0.1
+"""For a signal handler's or a finalizer's call: whoever holds a lock may wait for what that interrupts."""
+
 
 class Turn:
-    """One writer after the other, for one group of keys; `count` says how often it was written."""
+    """One writer after the other, for one group of keys; `count` says how often it was written.
+
+    The work is handed over: a context manager written in Python could be interrupted between its steps, and
+    what a signal handler raises in the end of a generator's one may be lost.
+    """
 
     __slots__ = ("_lock", "count")
 
@@ -28,14 +36,13 @@ class Turn:
         self._lock = RLock()
         self.count = 0
 
-    @contextmanager
-    def take(self, *, writes: bool = False) -> Iterator[None]:
-        """Let nobody else write meanwhile."""
+    def take(self, work: Callable[[], object], *, writes: bool = False) -> None:
+        """Do some work while nobody else writes."""
         lock = self._lock
         try:
-            if not lock.acquire(timeout=PATIENCE):
-                self._lock = RLock()  # so that others need not wait as long
-            yield
+            if not lock.acquire(blocking=False):
+                self._wait(lock)
+            work()
         finally:
             self.count += writes
             try:  # no call comes before this one: an interrupt could, too
@@ -43,9 +50,15 @@ class Turn:
             except RuntimeError as error:  # it was not taken
                 raise_interrupt(error)
 
-    def write(self) -> AbstractContextManager[None]:
+    def _wait(self, lock: RLock) -> None:
+        if is_inside_cache():
+            lock.acquire(timeout=SHORT_PATIENCE)
+        elif not lock.acquire(timeout=PATIENCE):
+            self._lock = RLock()  # so that others need not wait as long
+
+    def write(self, work: Callable[[], object]) -> None:
         """The same, and no value that was read before the end is put in front afterwards."""
-        return self.take(writes=True)
+        self.take(work, writes=True)
 
 
 class Turns:
@@ -58,13 +71,11 @@ class Turns:
         """The turn of a key's group."""
         return self._turns[hash(location.key) % GROUPS]
 
-    @contextmanager
-    def write_all(self) -> Iterator[None]:
-        """Let nobody else write any key meanwhile."""
-        with ExitStack() as stack:
-            for turn in self._turns:
-                stack.enter_context(turn.write())
-            yield
+    def write_all(self, work: Callable[[], object]) -> None:
+        """Do some work while nobody else writes any key."""
+        for turn in reversed(self._turns):
+            work = partial(turn.write, work)
+        work()
 
     def forked(self) -> None:
         """Make the locks anew: a thread that is not in the child may have held one."""

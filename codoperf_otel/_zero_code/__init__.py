@@ -87,7 +87,7 @@ def start(
     """
     enabled = variables.flag(variables.ENABLED, default=True)
     if patterns.monitor and enabled:
-        monitor = partial(_monitor_selected, max_spans_per_second=max_spans_per_second, together=together)
+        monitor = partial(_monitor_selected, rate=max_spans_per_second, together=together)
         _monitoring.exchange(partial(Monitoring, patterns, monitor))
     else:
         _monitoring.stop()
