@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
+from codoperf_otel._calls.budget_exceeded import BudgetExceeded
 from codoperf_otel._calls.foreign_code import failed
-from codoperf_otel._frameworks.recorded import Execution, block, is_within, recorded_in
+from codoperf_otel._frameworks.recorded import Execution, block, is_within, recorded
 from codoperf_otel._frameworks.returned_failures import note, noted, recorded_with_failures
 from codoperf_otel._patching.replacing import Replacement
 
@@ -26,8 +27,12 @@ def replacements(_: str, module: ModuleType) -> Iterator[Replacement]:
     if not hasattr(module, "AgentRunner"):  # a program's own package of that name
         return
     spans, tool = sys.modules["agents.tracing.spans"], sys.modules["agents.tool"]
-    yield recorded_in(module.AgentRunner, "run", _workflow)
-    yield recorded_in(sys.modules["agents.run_internal.run_loop"], "start_streaming", _workflow)
+    for owner, name in (
+        (module.AgentRunner, "run"),
+        (sys.modules["agents.run_internal.run_loop"], "start_streaming"),
+    ):
+        original = vars(owner)[name]
+        yield Replacement(owner, name, original, recorded(_with_budgets(original), _workflow))
     yield recorded_with_failures(tool, "_invoke_function_tool_with_metadata", _tool, _failure)
     answer = tool.maybe_invoke_function_tool_failure_error_function
     yield Replacement(tool, answer.__name__, answer, _noting(answer))
@@ -41,6 +46,24 @@ def _workflow(*_: Any, run_config: Any = None, **__: Any) -> Execution | None:
     if is_within(ORIGIN):
         return None
     return Execution("workflow", getattr(run_config, "workflow_name", None) or "Agent workflow", ORIGIN)
+
+
+def _with_budgets(run: Callable[..., Any]) -> Callable[..., Any]:
+    """A run that raises a `BudgetExceeded` as it is, where the SDK has put it into its own exception."""
+
+    @functools.wraps(run)
+    async def replacement(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return await run(*args, **kwargs)
+        except Exception as error:
+            exceeded = error.__cause__
+            if not isinstance(error, sys.modules["agents.exceptions"].UserError):
+                raise
+            if not isinstance(exceeded, BudgetExceeded):
+                raise
+        raise exceeded
+
+    return replacement
 
 
 def _tool(*, function_tool: Any, **_: Any) -> Execution:

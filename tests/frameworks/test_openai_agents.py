@@ -158,6 +158,23 @@ def test_a_tool_whose_exception_only_the_model_gets_has_failed(recorded, tool):
     assert not any("error.type" in each.attributes for each in recorded.of("invoke_agent"))
 
 
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_a_budget_that_is_exceeded_reaches_the_program(recorded, is_streamed):
+    """As itself, although the SDK puts what leaves a tool into an exception of its own."""
+    model = ScriptedModel([[function_call("answered", {}, call_id=each)] for each in "abc"])
+    agent = Agent(name="frugal", tools=[answered], model=model)
+
+    @co.agent("outer", budget=co.Budget(tool_calls=1))
+    async def run():
+        if not is_streamed:
+            return await Runner.run(agent, "go")
+        result = Runner.run_streamed(agent, "go")
+        return [event async for event in result.stream_events()]
+
+    with pytest.raises(co.BudgetExceeded, match="agent outer has used 2 of tool_calls=1"):
+        asyncio.run(run())
+
+
 def test_uninstrumenting_restores(unrecorded):
     """Afterwards the framework is as it was, and only what is decorated is recorded."""
     before = AgentRunner.run, SpanImpl.start, SpanImpl.finish
