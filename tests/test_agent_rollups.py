@@ -197,6 +197,37 @@ def test_a_program_counts_for_the_agents_around_its_start(tmp_path):
     )
 
 
+STARTING = """
+import asyncio, multiprocessing, subprocess, sys
+import codoperf_otel as co
+
+BURN = "import time\\nwhile time.process_time() < 0.02: pass"
+
+async def start():
+    await (await asyncio.create_subprocess_exec(sys.executable, "-c", BURN)).wait()
+
+if __name__ == "__main__":
+    co.instrument(subprocess=True)
+    subprocess.run([sys.executable, "-c", BURN], check=True)
+    asyncio.run(start())
+    process = multiprocessing.get_context("fork").Process(target=exec, args=(BURN, {}))
+    process.start()
+    process.join()
+    print(co.agent_report().to_dict()["starter"]["self"]["child_process_cpu_seconds"])
+"""
+
+
+def test_programs_of_a_program_count_for_the_agent_that_started_it(tmp_path):
+    """They start and end as without, although no call of that process is in force, and are the agent's."""
+    (tmp_path / "starting.py").write_text(STARTING)
+    with co.agent("starter"):
+        environment = os.environ | co.propagation_env()
+    program = [sys.executable, "starting.py"]
+    done = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert not done.stderr
+    assert 0.05 <= float(done.stdout) < 5
+
+
 POOLED = """
 import codoperf_otel as co
 
@@ -266,6 +297,19 @@ def test_a_model_call_that_two_libraries_see_counts_once(other):
             span.set_attributes(SPANS["earlier"])
     own = figures("seen twice")["self"]
     assert (own["inference_calls"], own["input_tokens"], own["output_tokens"]) == (1, 70, 30)
+
+
+@pytest.mark.parametrize(("own", "expected"), [({}, (1, 71, 30)), (SPANS["today's"], (1, 70, 30))])
+def test_tokens_of_what_a_framework_asks_again_add_up(other, own, expected):
+    """Those of all spans inside a model call's count, unless it has its own."""
+    name = f"asks again {len(own)}"
+    is_call = {"gen_ai.operation.name": "chat"}
+    with co.agent(name), other.start_as_current_span("framework", attributes={**is_call, **own}):
+        for tokens in ({**is_call, "gen_ai.usage.input_tokens": 1}, SPANS["earlier"]):
+            with other.start_as_current_span("client", attributes=tokens):
+                pass
+    used = figures(name)["self"]
+    assert (used["inference_calls"], used["input_tokens"], used["output_tokens"]) == expected
 
 
 def run_of(tracer, agent):

@@ -21,7 +21,9 @@ from opentelemetry.sdk.trace import SpanProcessor
 
 import codoperf_otel as co
 from codoperf_otel import Budget, BudgetExceeded, _children
+from codoperf_otel._calls import budgets
 from codoperf_otel._calls.context import current_call
+from codoperf_otel._once import Once
 from codoperf_otel._readings import memory
 from codoperf_otel.sdk import ResourceSpanProcessor
 
@@ -405,6 +407,22 @@ def test_programs_are_ended_where_that_is_asked_for(children):
 
 
 STUBBORN = "trap '' TERM; sleep 60 & echo $!; while :; do :; done"
+
+
+@LINUX
+def test_that_no_program_can_be_ended_is_said_once(monkeypatch, caplog):
+    """Without measured child processes nothing is known of programs; with them there is no warning."""
+    monkeypatch.setattr(budgets, "_is_first_unseen", Once())
+    scope = co.agent("sees none", budget=Budget(wall_s=600, kill_children=True))
+    _children.start()
+    with scope:
+        assert not caplog.messages
+    _children.stop()
+    for _ in range(2):
+        with scope:
+            pass
+    (message,) = caplog.messages
+    assert message.startswith("the budget of agent sees none has kill_children=True, but it sees no programs")
 
 
 @LINUX

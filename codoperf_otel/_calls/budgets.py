@@ -10,7 +10,7 @@ from time import perf_counter_ns, thread_time_ns
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from codoperf_otel import _forks, _telemetry
-from codoperf_otel._calls import late_events
+from codoperf_otel._calls import invocations, late_events
 from codoperf_otel._calls.budget_exceeded import BudgetExceeded
 from codoperf_otel._calls.foreign_code import failed
 from codoperf_otel._calls.lineages import CHILD_PROCESS_NS, CPU_NS, TOKENS, TOOL_CALLS
@@ -18,6 +18,7 @@ from codoperf_otel._calls.meters import opened_peak
 from codoperf_otel._calls.thread_clock import thread
 from codoperf_otel._calls.totals import PEAK, Totals
 from codoperf_otel._environment_variables import setting_error
+from codoperf_otel._once import Once
 from codoperf_otel._readings import other_processes
 from codoperf_otel._telemetry import names
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("codoperf_otel.agents")
 
 _MIB = 1 << 20
+_is_first_unseen = Once()
 
 
 class Budget:
@@ -153,6 +155,8 @@ class RunBudget(Totals):
         self._generation = _forks.generation
         self._reported: set[tuple[str, str]] = set()
         self._window: Window | None = opened_peak() if "memory_mb" in budget.limits else None
+        if budget.kill_children and not invocations.programs_are_seen and _is_first_unseen():
+            _warn(_UNSEEN, self.agent, fields={"agent": self.agent})
 
     @property
     def is_open(self) -> bool:
@@ -264,10 +268,20 @@ def _put_on(event: str, attributes: dict[str, Any], at_ns: int, call: Call) -> N
 def _log(event: str, agent: str, resource: str, limit: float, used: float) -> None:
     fields = {"agent": agent, "resource": resource, "limit": limit, "used": used}
     said = "has exceeded" if event == names.BUDGET_EXCEEDED_EVENT else "comes near"
+    _warn("agent %s %s its budget: %.6g of %s=%g", agent, said, used, resource, limit, fields=fields)
+
+
+_UNSEEN = (
+    "the budget of agent %s has kill_children=True, but it sees no programs: call configure(), "
+    "or instrument(subprocess=True), without turning child processes off (said once)"
+)
+
+
+def _warn(message: str, *args: object, fields: dict[str, Any]) -> None:
     clock = thread.clock
     before, clock.busy = clock.busy, 1  # a log handler may call monitored functions
     try:
-        log.warning("agent %s %s its budget: %.6g of %s=%g", agent, said, used, resource, limit, extra=fields)
+        log.warning(message, *args, extra=fields)
     except Exception as error:
         failed("a budget is not logged: a log handler failed", error)
     finally:

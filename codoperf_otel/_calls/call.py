@@ -146,7 +146,7 @@ class RemoteCall(Call):
     account = None  # type: ignore[assignment]
 
     def __init__(self, lineage: Lineage) -> None:
-        self.lineage: Lineage | None = lineage
+        self.lineage: Lineage = lineage
         self.epoch_ns = wall_clock.epoch_ns
         self.span = INVALID_SPAN
         self.around = self.context = self.within = self.invocation = None

@@ -17,7 +17,7 @@ from codoperf_otel._calls.lineages import (
     WAITING_NS,
     WALL_NS,
 )
-from codoperf_otel._calls.model_calls import Tokens, is_model_call, tokens_in
+from codoperf_otel._calls.model_calls import is_model_call, tokens_in
 from codoperf_otel._calls.run_counts import record_run
 from codoperf_otel._calls.totals import PEAK
 from codoperf_otel._telemetry import names
@@ -72,12 +72,12 @@ def _is_outermost(span: ForeignSpan, lineage: Lineage) -> bool:
 
 def _count_model_call(span: ForeignSpan, lineage: Lineage, attributes: Mapping[str, Any]) -> None:
     """Count a call of a model. Where several libraries have a span for one, the outermost of them counts."""
-    tokens = tokens_in(attributes) | (span.tokens or Tokens())
+    tokens = tokens_in(attributes) | span.tokens
     around = span.within
     while around is not None and not is_model_call(around.attributes()):
         around = around.within
     if around is not None:
-        around.tokens = tokens
+        around.tokens = around.tokens.and_those_of(tokens)
         return
     lineage.add(INFERENCE_CALLS, 1)
     if tokens.input is not None:

@@ -26,7 +26,7 @@ from codoperf_otel._calls.charged import Account, Charged
 from codoperf_otel._calls.foreign_code import failed
 from codoperf_otel._calls.invocations import Invocation
 from codoperf_otel._calls.lineages import CPU_NS, Lineage, inside
-from codoperf_otel._calls.model_calls import Tokens
+from codoperf_otel._calls.model_calls import NO_TOKENS
 from codoperf_otel._calls.runtime_context import runtime
 from codoperf_otel._calls.shares import Lender, lend
 from codoperf_otel._calls.tasks import running_task_or_loop
@@ -80,7 +80,7 @@ class ForeignSpan(Lender):
         self.cpu_ns = self.outer = self.driver = self.account = self.shares = self.shared_ns = None
         self.self_ns = self.entered_ns = 0
         self.has_left = True
-        self.tokens: Tokens | None = None
+        self.tokens = NO_TOKENS
         self.invocation: Invocation | None = None
 
     def lineage(self) -> Lineage | None:

@@ -6,6 +6,9 @@ from typing import Any, Protocol
 
 from codoperf_otel._calls.totals import Totals
 
+programs_are_seen = False
+"""Whether it is known which programs a run starts."""
+
 
 class OpenBudget(Protocol):
     """What one run has used of its budget so far, and the calls and programs in it that still run."""

@@ -53,6 +53,10 @@ class Lineage(Totals):
         """That of an agent inside."""
         return self._inside.get(name) or _known_by(name, self.names | {name}, self._inside)
 
+    def add_child_process(self, cpu_ns: int) -> None:
+        """Add what a child process took that was started with the agent in force."""
+        self.add(CHILD_PROCESS_NS, cpu_ns)
+
 
 class _Further(Lineage):
     """One for which there is no place: it is counted with the others of its kind."""

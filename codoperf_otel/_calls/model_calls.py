@@ -28,6 +28,17 @@ class Tokens(NamedTuple):
             other.output if self.output is None else self.output,
         )
 
+    def and_those_of(self, other: Tokens) -> Tokens:
+        """The sums of both."""
+        return Tokens(_sum(self.input, other.input), _sum(self.output, other.output))
+
+
+NO_TOKENS = Tokens()
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one + (other or 0)
+
 
 def is_model_call(attributes: Mapping[str, Any]) -> bool:
     """Whether a span with these attributes is a call of a model."""

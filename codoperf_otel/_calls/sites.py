@@ -10,7 +10,7 @@ from opentelemetry.context import Context
 
 from codoperf_otel import _forks, _telemetry
 from codoperf_otel._calls.cells import Cell, Family, cell
-from codoperf_otel._calls.lineages import CHILD_PROCESS_NS, CPU_NS, Lineage
+from codoperf_otel._calls.lineages import CPU_NS, Lineage
 from codoperf_otel._calls.meters import Meter
 from codoperf_otel._statistics.monitor import PerformanceMonitor
 from codoperf_otel._telemetry.attribute_sets import Attributes, with_agent
@@ -73,7 +73,7 @@ class SiteForAgent:
         """Add what a child process took that a call has started."""
         self.cell.add_child_process(cpu_ns)
         if self.lineage is not None:
-            self.lineage.add(CHILD_PROCESS_NS, cpu_ns)
+            self.lineage.add_child_process(cpu_ns)
 
 
 class SpanRate:

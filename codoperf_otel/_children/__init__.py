@@ -14,6 +14,7 @@ from threading import RLock
 from types import ModuleType
 
 from codoperf_otel import _forks, _telemetry
+from codoperf_otel._calls import invocations
 from codoperf_otel._calls.cells import child_process_times
 from codoperf_otel._children.replacements import PROCESS, of_multiprocessing, replacements
 from codoperf_otel._patching.import_hook import Hook
@@ -31,6 +32,7 @@ def start() -> None:
             _telemetry.observe(names.CHILD_PROCESS_CPU_TIME, child_process_times)
             _replace(replacements())
             replace_imported(_replaced)
+            invocations.programs_are_seen = bool(_replaced)
             if _replaced and PROCESS not in sys.modules:
                 _hook.install()
 
@@ -41,6 +43,7 @@ def stop() -> None:
         _hook.remove()
         restore(_replaced)
         _replaced.clear()
+        invocations.programs_are_seen = False
 
 
 def _replace(replacements: Iterable[Replacement]) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from codoperf_otel._calls.call import Call
+from codoperf_otel._calls.call import Call, RemoteCall
 from codoperf_otel._calls.charged import below_spans
 from codoperf_otel._calls.context import call_in, current_call
+from codoperf_otel._calls.foreign_code import failed
 from codoperf_otel._calls.thread_clock import thread
 from codoperf_otel._children import enforcing, sampling, table
 from codoperf_otel._children.meter import meter_of
@@ -36,12 +37,19 @@ def reporting(original: Callable[..., Any], pid_of: PidOf) -> Callable[..., Any]
         try:
             table.starting.add(beginning)
             result = method(self, *args, **kwargs)
-            _started(pid_of(self), call, mark)
+            _note(pid_of(self), call, mark)
         finally:
             table.end_start(beginning)
         return result
 
     return start
+
+
+def _note(pid: int | None, call: Call, mark: int | None) -> None:
+    try:
+        _started(pid, call, mark)
+    except Exception as error:
+        failed("a child process is not measured", error)
 
 
 def _started(pid: int | None, call: Call, mark: int | None) -> None:
@@ -50,7 +58,8 @@ def _started(pid: int | None, call: Call, mark: int | None) -> None:
             mark = max(mark, own_mark() or 0)
         meter = meter_of(call) if call.is_running else None
         budgets = () if call.invocation is None else call.invocation.budgets
-        table.add(pid, Child(call.site_for_agent, meter, mark, pid, budgets))
+        site = call.lineage if isinstance(call, RemoteCall) else call.site_for_agent
+        table.add(pid, Child(site, meter, mark, pid, budgets))
         if any(budget.ends_programs for budget in budgets):
             enforcing.begin()
         if mark is not None:

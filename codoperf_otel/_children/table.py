@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from codoperf_otel import _forks
 from codoperf_otel._calls.invocations import OpenBudget
-from codoperf_otel._calls.lineages import CHILD_PROCESS_NS
+from codoperf_otel._calls.lineages import CHILD_PROCESS_NS, Lineage
 from codoperf_otel._calls.sites import SiteForAgent
 from codoperf_otel._calls.totals import PEAK
 from codoperf_otel._children.meter import OpenChildren, Peak
@@ -35,7 +35,7 @@ MAX_KEPT = 256
 
 
 class Child:
-    """A child process: the site, the open meter and the budgets that it counts for.
+    """A child process: the site or the agent alone, the open meter and the budgets that it counts for.
 
     `mark` is this process's own memory mark at the child's start, None where it is not known; `sampled` the
     highest memory of the child that was sampled.
@@ -45,7 +45,7 @@ class Child:
 
     def __init__(
         self,
-        site: SiteForAgent,
+        site: SiteForAgent | Lineage,
         meter: OpenChildren | None,
         mark: int | None,
         pid: int = 0,

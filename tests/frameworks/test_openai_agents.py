@@ -114,6 +114,67 @@ def test_a_run_that_fails(recorded):
     assert ["error.type" in span.attributes for span in recorded.of("invoke_agent")] == [True]
 
 
+@function_tool
+def plain() -> str:
+    """A tool whose exception the model is told."""
+    raise LookupError("nothing")
+
+
+@function_tool
+@co.tool("decorated")
+def decorated() -> str:
+    """The same, and decorated."""
+    raise LookupError("nothing")
+
+
+@function_tool(failure_error_function=lambda _, error: f"sorry: {error}")
+async def answered() -> str:
+    """A tool with an answer of its own for the model."""
+    raise LookupError("nothing")
+
+
+@function_tool(timeout=0.01)
+async def late() -> str:
+    """A tool that takes too long."""
+    await asyncio.sleep(60)
+
+
+@pytest.mark.parametrize("tool", [plain, decorated, answered, late], ids=lambda tool: tool.name)
+def test_a_tool_whose_exception_only_the_model_gets_has_failed(recorded, tool):
+    """The model is told what it would be without us; the tool's one span and the report have the error."""
+
+    def run():
+        model = ScriptedModel([[call(tool.name)], [assistant_message("done")]])
+        return outputs(Runner.run_sync(Agent(name=f"told {tool.name}", tools=[tool], model=model), "go"))
+
+    co.uninstrument_agents()
+    expected = run()
+    co.instrument_agents()
+    assert run() == expected
+    *_, span = recorded.of("execute_tool")
+    kind = "agents.exceptions.ToolTimeoutError" if tool is late else "LookupError"
+    assert (span.attributes["error.type"], span.status.is_ok) == (kind, False)
+    assert co.agent_report().to_dict()[f"told {tool.name}"]["self"]["errors"] == 1
+    assert not any("error.type" in each.attributes for each in recorded.of("invoke_agent"))
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_a_budget_that_is_exceeded_reaches_the_program(recorded, is_streamed):
+    """As itself, although the SDK puts what leaves a tool into an exception of its own."""
+    model = ScriptedModel([[function_call("answered", {}, call_id=each)] for each in "abc"])
+    agent = Agent(name="frugal", tools=[answered], model=model)
+
+    @co.agent("outer", budget=co.Budget(tool_calls=1))
+    async def run():
+        if not is_streamed:
+            return await Runner.run(agent, "go")
+        result = Runner.run_streamed(agent, "go")
+        return [event async for event in result.stream_events()]
+
+    with pytest.raises(co.BudgetExceeded, match="agent outer has used 2 of tool_calls=1"):
+        asyncio.run(run())
+
+
 def test_uninstrumenting_restores(unrecorded):
     """Afterwards the framework is as it was, and only what is decorated is recorded."""
     before = AgentRunner.run, SpanImpl.start, SpanImpl.finish
