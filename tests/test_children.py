@@ -17,6 +17,7 @@ from types import SimpleNamespace
 
 import pytest
 from child_times import children_cpu
+from foreign_wrappers import WrapperOfAnother
 from opentelemetry.context import attach, detach, get_current
 
 import codoperf_otel
@@ -550,3 +551,31 @@ def test_configure_measures_until_it_is_shut_down(tmp_path):
     command = [sys.executable, "-c", CONFIGURED, "out"]
     said = subprocess.check_output(command, text=True, cwd=tmp_path).split()
     assert said == ["False", "True", "True", "True"]
+
+
+def test_what_another_library_has_wrapped_before(telemetry, monkeypatch):
+    """Its wrapper learns whose method it is, and the child counts for the call."""
+    _children.stop()
+    for name in ("__init__", "_internal_poll"):
+        monkeypatch.setattr(subprocess.Popen, name, WrapperOfAnother(getattr(subprocess.Popen, name)))
+    _children.start()
+    with codoperf_otel.performance_context("work"):
+        process = subprocess.Popen(BURN)
+        process.wait(60)
+        process.poll()
+    _children.stop()
+    assert process.seen
+    assert telemetry.span("work").attributes[names.CPU_CHILD_PROCESS_TIME] > 0
+
+
+def test_what_another_library_has_wrapped_since_only_hands_on(telemetry, monkeypatch):
+    """Once measuring has ended, no child counts, although the other's wrappers have kept ours."""
+    start, wait = subprocess.Popen.__init__, os.waitpid
+    monkeypatch.setattr(subprocess.Popen, "__init__", lambda *given, **named: start(*given, **named))
+    monkeypatch.setattr(os, "waitpid", lambda *given: wait(*given))
+    _children.stop()
+    with codoperf_otel.performance_context("work"):
+        process = subprocess.Popen(BURN)
+        wait(process.pid, 0)
+        process.returncode = 0
+    assert names.CPU_CHILD_PROCESS_TIME not in telemetry.span("work").attributes

@@ -18,6 +18,7 @@ from contextlib import nullcontext
 from functools import partial
 
 import pytest
+from foreign_wrappers import WrapperOfAnother
 
 from codoperf_otel import agent, current_agent, instrument, performance_context, propagate_context
 from codoperf_otel import monitor_performance as monitored
@@ -479,26 +480,6 @@ def test_an_executor_that_pickles_is_left_alone(lending):
     with agent("somebody"):
         InterpreterPoolExecutor(1).submit(int)
     assert seen == [int]
-
-
-class WrapperOfAnother:
-    """As `wrapt` makes them: it pretends to be a function, and learns the instance only when it is bound."""
-
-    __class__ = property(lambda self: type(self.wrapped))
-
-    def __init__(self, wrapped, instance=None):
-        self.wrapped = wrapped
-        self.instance = instance
-
-    def __getattr__(self, name):
-        return getattr(self.wrapped, name)
-
-    def __get__(self, instance, owner):
-        return WrapperOfAnother(self.wrapped, instance)
-
-    def __call__(self, *args, **kwargs):
-        self.instance.seen = True
-        return self.wrapped(self.instance, *args, **kwargs)
 
 
 def test_what_another_library_has_wrapped_before(telemetry, monkeypatch):

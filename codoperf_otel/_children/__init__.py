@@ -20,17 +20,21 @@ from codoperf_otel._children.replacements import PROCESS, of_multiprocessing, re
 from codoperf_otel._patching.import_hook import Hook
 from codoperf_otel._patching.replacing import Replacement, replace_imported, restore
 from codoperf_otel._telemetry import names
+from codoperf_otel._workers.wrappers import Switch
 
 _lock = RLock()
 _replaced: list[Replacement] = []
+_switch = Switch()
 
 
 def start() -> None:
     """Measure the child processes that calls start from now on. Nothing is done where it is done already."""
+    global _switch
     with _lock:
         if not _replaced:
+            _switch = Switch()
             _telemetry.observe(names.CHILD_PROCESS_CPU_TIME, child_process_times)
-            _replace(replacements())
+            _replace(replacements(_switch))
             replace_imported(_replaced)
             invocations.programs_are_seen = bool(_replaced)
             if _replaced and PROCESS not in sys.modules:
@@ -40,6 +44,7 @@ def start() -> None:
 def stop() -> None:
     """Put every original back. What is known of ended processes is reported all the same."""
     with _lock:
+        _switch.is_on = False  # where others have wrapped what was replaced, it only hands on
         _hook.remove()
         restore(_replaced)
         _replaced.clear()
@@ -57,7 +62,7 @@ def _around(_: ModuleType) -> Iterator[None]:
     yield
     with _lock:
         if _replaced:  # it may have ended while the module ran
-            _replace(of_multiprocessing())
+            _replace(of_multiprocessing(_switch))
         _hook.remove()
 
 

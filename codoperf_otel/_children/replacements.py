@@ -12,29 +12,34 @@ from typing import Any
 from codoperf_otel._children.starts import PidOf, of_popen, of_process, reporting
 from codoperf_otel._children.waits import reporting_waitpid
 from codoperf_otel._patching.replacing import Replacement
+from codoperf_otel._workers.wrappers import Switch
 
 PROCESS = "multiprocessing.process"
 
 
-def replacements() -> list[Replacement]:
+def replacements(switch: Switch) -> list[Replacement]:
     """What is to be replaced, and by what; nothing where a wait does not return what the process took."""
     if not hasattr(os, "wait4") or find_spec("resource") is None:
         return []
     import subprocess  # not at the top: few programs have a use for it
 
-    return [*_starts(subprocess.Popen, "__init__", of_popen), *_waits(subprocess), *of_multiprocessing()]
+    return [
+        *_starts(subprocess.Popen, "__init__", of_popen, switch),
+        *_waits(subprocess),
+        *of_multiprocessing(switch),
+    ]
 
 
-def of_multiprocessing() -> Iterator[Replacement]:
+def of_multiprocessing(switch: Switch) -> Iterator[Replacement]:
     """What is replaced in `multiprocessing`. To load it for that would change what ``__mp_main__`` is."""
     process = getattr(sys.modules.get(PROCESS), "BaseProcess", None)
     if process is not None:
-        yield from _starts(process, "start", of_process)
+        yield from _starts(process, "start", of_process, switch)
 
 
-def _starts(owner: type, name: str, pid_of: PidOf) -> Iterator[Replacement]:
+def _starts(owner: type, name: str, pid_of: PidOf, switch: Switch) -> Iterator[Replacement]:
     original = vars(owner)[name]
-    yield Replacement(owner, name, original, reporting(original, pid_of))
+    yield Replacement(owner, name, original, reporting(original, pid_of, switch))
 
 
 def _waits(subprocess: Any) -> Iterator[Replacement]:

@@ -16,6 +16,7 @@ from codoperf_otel._children.meter import meter_of
 from codoperf_otel._children.table import Child
 from codoperf_otel._patching.replacing import unbound
 from codoperf_otel._readings.memory import own_mark
+from codoperf_otel._workers.wrappers import Switch
 
 PidOf = Callable[[Any], int | None]
 
@@ -23,13 +24,13 @@ _METHODS = {"fork", "spawn"}
 """How `multiprocessing` starts children of this process; those of its fork server are that one's children."""
 
 
-def reporting(original: Callable[..., Any], pid_of: PidOf) -> Callable[..., Any]:
+def reporting(original: Callable[..., Any], pid_of: PidOf, switch: Switch) -> Callable[..., Any]:
     """What stands in the place of a method that starts a child process."""
     method = unbound(original)
 
     @wraps(original)
     def start(self: Any, *args: Any, **kwargs: Any) -> Any:
-        call = call_in_force()
+        call = call_in_force() if switch.is_on else None
         if call is None:
             return method(self, *args, **kwargs)
         beginning = object()
