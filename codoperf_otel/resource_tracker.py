@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast
 from weakref import finalize
 
 from codoperf_otel._calls.operation_sites import allocation_meter
+from codoperf_otel._calls.plain_functions import check_done, check_plain, is_plain
 from codoperf_otel._calls.trackings import Tracking, here
 from codoperf_otel._decorating import check_callable, checked_name, names_of
 from codoperf_otel._environment_variables import setting_error
@@ -43,6 +43,7 @@ R = TypeVar("R")
 log = logging.getLogger("codoperf_otel.resource_tracker")
 
 _FEWEST_SNAPSHOTS = 3
+_BENCHMARK = "benchmark_resource_usage"
 
 
 class ResourceTracker:
@@ -50,8 +51,7 @@ class ResourceTracker:
 
     Several operations may be tracked at once, from several threads and tasks, each with a span and the
     metrics of an operation. A result holds at most `max_snapshots`: the first, the last and the one with the
-    highest memory are always there. All trackers share one daemon thread, which runs while anything is
-    tracked.
+    highest memory are always there. All trackers share one daemon thread, which runs while they track.
 
     >>> tracker = ResourceTracker(sample_interval=0.05)
     >>> tracker.start_tracking("load index")
@@ -59,10 +59,10 @@ class ResourceTracker:
     >>> result.operation, len(result.snapshots)
     ('load index', 2)
 
-    With `allocations`, the result's ``summary`` also has ``allocated_mb`` and ``top_allocations``. The first
-    is what Python allocated in the process meanwhile and still uses at the end, in MiB. The second is a list
-    of the five lines of code that allocated most, each with ``file``, ``line``, ``size_mb`` and ``count`` of
-    blocks. The span has both, too. Tracing this makes a program slower.
+    With `allocations`, the result's ``summary`` and the span also have ``allocated_mb``, what Python
+    allocated in the process meanwhile and still uses at the end, and ``top_allocations``: the five lines of
+    code that allocated most, each with ``file``, ``line``, ``size_mb`` and ``count`` of blocks. Tracing this
+    makes a program slower.
 
     >>> tracker = ResourceTracker(allocations=True)
     >>> tracker.start_tracking("load index")
@@ -228,17 +228,7 @@ def track_memory_usage(func: Callable[P, R]) -> _Tracked[P, R]:
     """
     check_callable("track_memory_usage", func)
     tracked = profile_memory_usage(func)
-    return _Tracked(tracked) if _is_plain(func) else cast("_Tracked[P, R]", tracked)
-
-
-def _is_plain(func: Any) -> bool:
-    return not isinstance(func, classmethod | staticmethod | type) and not _runs_later(func)
-
-
-def _runs_later(func: Any) -> bool:
-    """Whether a call does nothing yet but returns a coroutine or a generator."""
-    kinds = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
-    return any(is_kind(func) for is_kind in kinds)
+    return _Tracked(tracked) if is_plain(func) else cast("_Tracked[P, R]", tracked)
 
 
 def benchmark_resource_usage(
@@ -258,15 +248,12 @@ def benchmark_resource_usage(
         TypeError: `func` is not callable, or what it returns would have to be awaited or iterated over.
         ValueError: `iterations` is no integer above 0.
     """
-    check_callable("benchmark_resource_usage", func)
-    if _runs_later(func) or _runs_later(type(func).__call__):
-        raise TypeError(
-            "benchmark_resource_usage calls plain functions, not coroutine functions or generator functions"
-        )
+    check_callable(_BENCHMARK, func)
+    check_plain(_BENCHMARK, func)
     if type(iterations) is not int or iterations < 1:
         raise setting_error("iterations", iterations, "an integer above 0")
     call, name, tracker = functools.partial(func, *args, **kwargs), names_of(func)[1], ResourceTracker()
-    _timed(call)
+    _warm_up(call)
     runs = [_tracked_run(tracker, f"benchmark {name}", call) for _ in range(iterations)]
     succeeded = [(result, seconds) for result, seconds, error in runs if error is None]
     metrics = benchmark_metrics(
@@ -277,6 +264,15 @@ def benchmark_resource_usage(
     )
     report = create_resource_report([result for result, _, _ in runs])
     return {**report, "benchmark_metrics": metrics}
+
+
+def _warm_up(call: Callable[[], object]) -> None:
+    try:
+        returned = call()
+    except Exception as error:
+        raise_interrupt(error)
+    else:
+        check_done(_BENCHMARK, returned)
 
 
 def _tracked_run(

@@ -310,7 +310,7 @@ def test_disabled_by_the_variable_reads_no_file(ok, value):
 def test_an_empty_variable_is_none(ok):
     """As with OpenTelemetry's other variables."""
     text = "codoperf_otel.configure(file='out'); print(type(trace.get_tracer_provider()).__name__)"
-    assert ok(text, OTEL_CONFIG_FILE=" ") == "TracerProvider\n"
+    assert ok(text, OTEL_CONFIG_FILE=" ") == "OurTracerProvider\n"
 
 
 def test_without_the_package_one_error_names_it(ok):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+import weakref
+from dataclasses import dataclass
 
 import pytest
+from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
@@ -108,6 +112,23 @@ def test_another_provider_takes_over(telemetry):
     assert metrics(telemetry) == []
     assert reader.get_metrics_data() is not None
     provider.shutdown()
+
+
+@dataclass
+class Unhashable(NoOpMeterProvider):
+    """As other libraries make theirs: equal to each other, and so without a hash."""
+
+
+def test_a_provider_need_have_no_hash():
+    """Each has its own instruments, for as long as it is there."""
+    first, second = Unhashable(), Unhashable()
+    made, other, again = (_telemetry.bind(None, each).instruments for each in (first, second, first))
+    assert made is again is not other
+    _telemetry.bind()
+    kept = weakref.ref(other)
+    del second, other
+    gc.collect()
+    assert kept() is None
 
 
 def test_uninstrument_ends_the_readings(telemetry):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import inspect
 import itertools
@@ -291,7 +292,7 @@ def test_the_keys_of_a_report(process):
 def test_the_figures_of_a_benchmark(monkeypatch):
     """Durations in seconds and peaks in MiB, of the iterations that did not fail."""
     s = 1_000_000_000
-    readings = itertools.chain([0, s], *([10 * n * s, 11 * n * s] for n in (1, 2, 3, 5)))
+    readings = itertools.chain.from_iterable([10 * n * s, 11 * n * s] for n in (1, 2, 3, 5))
     monkeypatch.setattr(resource_tracker, "time", SimpleNamespace(perf_counter_ns=lambda: next(readings)))
     peaks = iter([7.0, 5.0, 100.0, 6.0])
     real = ResourceTracker.stop_tracking
@@ -323,8 +324,9 @@ def test_the_figures_of_a_benchmark(monkeypatch):
 @pytest.mark.parametrize("iterations", [1, 2])
 def test_a_benchmark_of_few_or_no_figures(iterations):
     """One duration does not spread, and none has no figure: None is said, and no zero."""
-    one = benchmark_resource_usage(int, iterations)["benchmark_metrics"]["duration_stats"]
-    assert (one["std_dev"] == 0.0) == (iterations == 1)
+    benchmark = benchmark_resource_usage(int, iterations)["benchmark_metrics"]
+    one = benchmark["duration_stats"]
+    assert (one["std_dev"] == 0.0) == (len(set(benchmark["durations"])) == 1)
     none = benchmark_resource_usage(lambda: 1 / 0, iterations)["benchmark_metrics"]
     assert none["duration_stats"] == {"min": None, "max": None, "mean": None, "std_dev": None, "median": None}
     assert none["memory_stats"] == {"min_peak": None, "max_peak": None, "mean_peak": None}
@@ -375,6 +377,13 @@ def test_the_rank_test_by_hand():
     assert rank_test([1, 2], [1, 2, 3]) == (2.0, pytest.approx(0.7609, abs=1e-4))
 
 
+@pytest.mark.parametrize("number", [3, 4])
+def test_with_ties_few_values_say_no_more_than_they_can(number):
+    """Of all ways to deal three and three values out, a tenth is as far apart; with four it is a 35th."""
+    tested = rank_test([1] * number, [9] * number)
+    assert tested.p_value == pytest.approx({3: 1 / 10, 4: 1 / 35}[number])
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -391,13 +400,35 @@ def test_wrong_settings_say_what_is_allowed(make, message):
     assert str(raised.value) == message
 
 
-def test_a_coroutine_function_is_no_benchmark():
+async def coroutine():
     """Nothing here would await it."""
 
-    async def coroutine():
-        pass
 
+async def asynchronous_generator():
+    """Nothing here would iterate over it."""
+    yield
+
+
+def test_a_coroutine_function_is_no_benchmark():
+    """It is told before it is called."""
     with pytest.raises(TypeError) as raised:
         benchmark_resource_usage(coroutine)
     said = "benchmark_resource_usage calls plain functions, not coroutine functions or generator functions"
     assert str(raised.value) == said
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda: coroutine(),
+        lambda: asynchronous_generator(),
+        lambda: (each for each in ()),
+        lambda: asyncio.Future(loop=SimpleNamespace(get_debug=bool)),
+    ],
+)
+def test_what_returns_work_to_do_is_no_benchmark(function):
+    """What the first call returns tells it, and no warning follows."""
+    said = "^benchmark_resource_usage calls functions that do their work, not such that return <"
+    with pytest.raises(TypeError, match=said):
+        benchmark_resource_usage(function)

@@ -330,6 +330,26 @@ class TestTracker:
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert not tracker.stop_tracking("before").summary.get("error")
 
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+    def test_what_ends_in_a_forked_child_has_the_figures_of_the_child(self):
+        """CPU time and snapshots of the time before the fork are the parent's."""
+        tracker = ResourceTracker(60)
+        tracker.start_tracking("before")
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                ended = tracker.stop_tracking("before")
+                (last,) = ended.snapshots
+                assert 0 <= ended.total_cpu_time <= time.process_time()
+                assert last.cpu_percent == ended.memory_delta_mb == 0
+                assert ended.peak_memory_rss_mb == last.memory_rss_mb
+                code = 0
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        tracker.stop_tracking("before")
+
     @pytest.mark.parametrize(
         ("options", "name"),
         [

@@ -668,6 +668,6 @@ def test_finder_that_fails_is_shown_as_it_is(tmp_path):
     begin = f"import sys\n{finder}sys.meta_path.insert(0, Finder())\n"
     (tmp_path / "failing.py").write_text(f"{begin}import colorsys\n")
     lines = on_a_terminal("--file", "telemetry", "failing.py", cwd=tmp_path)
-    assert lines[-2] == "ZeroDivisionError: division by zero"
+    assert lines[-3] == "ZeroDivisionError: division by zero"
     assert "codoperf_otel" not in "".join(lines)
     assert sum("in _find_and_load\n" in f"{line}\n" for line in lines) == 1

@@ -481,6 +481,44 @@ def test_an_executor_that_pickles_is_left_alone(lending):
     assert seen == [int]
 
 
+class WrapperOfAnother:
+    """As `wrapt` makes them: it pretends to be a function, and learns the instance only when it is bound."""
+
+    __class__ = property(lambda self: type(self.wrapped))
+
+    def __init__(self, wrapped, instance=None):
+        self.wrapped = wrapped
+        self.instance = instance
+
+    def __getattr__(self, name):
+        return getattr(self.wrapped, name)
+
+    def __get__(self, instance, owner):
+        return WrapperOfAnother(self.wrapped, instance)
+
+    def __call__(self, *args, **kwargs):
+        self.instance.seen = True
+        return self.wrapped(self.instance, *args, **kwargs)
+
+
+def test_what_another_library_has_wrapped_before(telemetry, monkeypatch):
+    """Its wrapper learns whose method it is, and what it hands on runs for the operation."""
+    monkeypatch.setattr(threading.Thread, "start", WrapperOfAnother(threading.Thread.start))
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", WrapperOfAnother(ThreadPoolExecutor.submit))
+    found = []
+    threads.start()
+    with agent("asker"):
+        thread = threading.Thread(target=lambda: found.append(current_agent()))
+        thread.start()
+        thread.join()
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(current_agent).result() == "asker"
+    threads.stop()
+    assert thread.seen
+    assert pool.seen
+    assert found == ["asker"]
+
+
 def test_the_second_wrapper_of_another_only_hands_on(lending):
     """Who wraps ours keeps a wrapper that does nothing, once it is stopped."""
     ours = threading.Thread.start

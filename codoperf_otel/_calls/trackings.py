@@ -7,6 +7,7 @@ from collections.abc import Hashable, Mapping
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
+from codoperf_otel import _forks
 from codoperf_otel._calls.operation_sites import operation_site
 from codoperf_otel._calls.scopes import Scope
 from codoperf_otel._calls.tasks import running_task
@@ -35,8 +36,8 @@ class Tracking:
     ) -> None:
         self.operation = operation
         self.owner = here()
-        self.snapshots = BoundedSnapshots(limit - 1)  # the last one comes at the end
-        self._reader = Snapshots(context)
+        self._limit = limit
+        self._context = context
         self._interval = interval
         self._meter = meter
         self._allocations: OpenAllocations | None = None
@@ -44,6 +45,7 @@ class Tracking:
 
     def begin(self) -> None:
         """Begin the operation, and take snapshots from now on."""
+        self._begin_snapshots()
         self._scope.__enter__()
         if self._meter is not None:
             self._allocations = self._meter.open()
@@ -53,12 +55,25 @@ class Tracking:
         self.snapshots.add(self._reader.take())
         sampler.shared.subscribe(self, self._interval)
 
+    def _begin_snapshots(self) -> None:
+        self._generation = _forks.generation
+        self.snapshots = BoundedSnapshots(self._limit - 1)  # the last one comes at the end
+        self._reader = Snapshots(self._context)
+
+    def _begin_in_child(self) -> None:
+        """Take the figures from the fork on: those of before are the parent's."""
+        self._begin_snapshots()
+        self._window = None
+        self._cpu_began = 0
+
     def __call__(self, _: int) -> None:
         """Take a snapshot, as the sampler asks."""
         self.snapshots.add(self._reader.take())
 
     def stop(self) -> ResourceTrackingResult:
         """End it; returns what was used."""
+        if self._generation != _forks.generation:
+            self._begin_in_child()
         sampler.shared.unsubscribe(self)
         duration = (time.perf_counter_ns() - self._began) / 1e9
         cpu_time = (time.process_time_ns() - self._cpu_began) / 1e9

@@ -48,7 +48,8 @@ def _waits(subprocess: Any) -> Iterator[Replacement]:
         yield Replacement(kept, "waitpid", kept.waitpid, waitpid)
         return
     poll = subprocess.Popen._internal_poll
-    yield Replacement(subprocess.Popen, "_internal_poll", poll, _with_default(poll, original, waitpid))
+    if type(poll) is FunctionType:  # else another library's wrapper stands there
+        yield Replacement(subprocess.Popen, "_internal_poll", poll, _with_default(poll, original, waitpid))
 
 
 def _with_default(function: FunctionType, original: Any, replacement: Any) -> FunctionType:

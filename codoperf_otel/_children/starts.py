@@ -14,6 +14,7 @@ from codoperf_otel._calls.thread_clock import thread
 from codoperf_otel._children import enforcing, sampling, table
 from codoperf_otel._children.meter import meter_of
 from codoperf_otel._children.table import Child
+from codoperf_otel._patching.replacing import unbound
 from codoperf_otel._readings.memory import own_mark
 
 PidOf = Callable[[Any], int | None]
@@ -24,17 +25,18 @@ _METHODS = {"fork", "spawn"}
 
 def reporting(original: Callable[..., Any], pid_of: PidOf) -> Callable[..., Any]:
     """What stands in the place of a method that starts a child process."""
+    method = unbound(original)
 
     @wraps(original)
     def start(self: Any, *args: Any, **kwargs: Any) -> Any:
         call = call_in_force()
         if call is None:
-            return original(self, *args, **kwargs)
+            return method(self, *args, **kwargs)
         beginning = object()
         mark = own_mark()
         try:
             table.starting.add(beginning)
-            result = original(self, *args, **kwargs)
+            result = method(self, *args, **kwargs)
             _note(pid_of(self), call, mark)
         finally:
             table.end_start(beginning)

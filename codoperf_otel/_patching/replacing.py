@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
-from types import ModuleType
+from collections.abc import Callable, Iterable
+from types import FunctionType, ModuleType
 from typing import Any, NamedTuple, TypeGuard, cast
 
 ABSENT: Any = object()
@@ -46,6 +46,21 @@ def restore(replacements: Iterable[Replacement]) -> None:
         if replaced.holds:
             replaced.put(replaced.original)
     _rename({id(r.replacement): r.original for r in replacements if not isinstance(r.owner, type)})
+
+
+def unbound(method: Any) -> Callable[..., Any]:
+    """What a class holds under a name, as a function that is called with the instance first.
+
+    The wrapper of another library must be bound, as it is when its name is looked up: else it does not know
+    the instance.
+    """
+    if type(method) is FunctionType:  # such a wrapper pretends to be of the class of what it wraps
+        return method
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return method.__get__(self, type(self))(*args, **kwargs)
+
+    return call
 
 
 def _rename(new: dict[int, Any]) -> None:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable
 from threading import RLock
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import finalize
 
 from opentelemetry import metrics, trace
 from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, NoOpMeter, Observation
@@ -160,18 +160,21 @@ class Binding:
         self.instruments = _instruments_of(meter_provider or metrics.get_meter_provider())
 
 
-_by_provider: WeakKeyDictionary[MeterProvider, Instruments] = WeakKeyDictionary()
+_by_provider: dict[int, Instruments] = {}
+"""By the provider's `id`: one of another library's may have no hash."""
 
 
 def _instruments_of(provider: MeterProvider) -> Instruments:
     """One `Instruments` per provider: of two instruments with the same name the SDK uses the first only."""
-    if provider not in _by_provider:
+    key = id(provider)
+    if key not in _by_provider:
         made = Instruments(provider)
-        if made.records_durations and provider is metrics.get_meter_provider() and _PROXY in _by_provider:
+        if made.records_durations and provider is metrics.get_meter_provider() and id(_PROXY) in _by_provider:
             # what was made before there was a global provider belongs to that provider now
-            made = _by_provider.pop(_PROXY)
-        _by_provider[provider] = made
-    return _by_provider[provider]
+            made = _by_provider.pop(id(_PROXY))
+        _by_provider[key] = made
+        finalize(provider, _by_provider.pop, key, None).atexit = False
+    return _by_provider[key]
 
 
 class InForce:

@@ -16,6 +16,7 @@ from codoperf_otel._calls.context import prepared_lender_in
 from codoperf_otel._calls.lending import run_lent
 from codoperf_otel._calls.runtime_context import runtime
 from codoperf_otel._calls.wrapping import Function, like
+from codoperf_otel._patching.replacing import unbound
 
 
 class Switch:
@@ -33,16 +34,16 @@ _FOR_MANY = {"codoperf_otel", "concurrent", "grpc", "logging", "multiprocessing"
 
 def lending_submit(submit: Function, pool: type, switch: Switch) -> Function:
     """``ThreadPoolExecutor.submit``, which lends to whatever runs the function."""
-    otel, lender_in, run, type_of, leaves = (
-        runtime, prepared_lender_in, run_lent, type, _leaves_the_process,
+    otel, lender_in, run, type_of, leaves, original = (
+        runtime, prepared_lender_in, run_lent, type, _leaves_the_process, unbound(submit),
     )  # fmt: skip
 
     @like(submit)
     def lent(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         context = otel.get_current()
         if not context or not switch.is_on or (type_of(self) is not pool and leaves(self)):
-            return submit(self, fn, *args, **kwargs)
-        return submit(self, run, lender_in(context), context, fn, *args, **kwargs)
+            return original(self, fn, *args, **kwargs)
+        return original(self, run, lender_in(context), context, fn, *args, **kwargs)
 
     return lent
 
@@ -71,16 +72,16 @@ def lending_run_sync(run_sync: Function, _: object, switch: Switch) -> Function:
 
 def lending_start(start: Function, plain: type, switch: Switch) -> Function:
     """`Thread.start`, which lends to what the thread runs, for exactly `Thread`."""
-    otel, type_of, lend, take_back = runtime, type, _lend_to_thread, _take_back
+    otel, type_of, lend, take_back, original = runtime, type, _lend_to_thread, _take_back, unbound(start)
 
     @like(start)
     def lent(self: Any) -> Any:
         context = otel.get_current()
         if not context or type_of(self) is not plain or not switch.is_on:
-            return start(self)
+            return original(self)
         run = lend(self, context)
         try:
-            return start(self)
+            return original(self)
         except BaseException:  # no thread was to be had, or it has started before
             take_back(self, run)
             raise
