@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from codoperf_otel._frameworks.recorded import Execution, recorded_in
+from codoperf_otel._frameworks.returned_failures import ToolError, recorded_with_failures
 from codoperf_otel._patching.replacing import Replacement
 
 
@@ -14,7 +15,7 @@ def replacements(name: str, module: ModuleType) -> Iterator[Replacement]:
     """What runs an agent or a team, streamed or not, and what runs a tool."""
     if name == "agno.tools.function":
         for method in ("execute", "aexecute"):
-            yield recorded_in(module.FunctionCall, method, _tool)
+            yield recorded_with_failures(module.FunctionCall, method, _tool, _failure)
     else:
         for function in ("_run", "_run_stream", "_arun", "_arun_stream"):
             yield recorded_in(module, function, _agent)
@@ -26,3 +27,7 @@ def _agent(agent: Any, *_: Any, **__: Any) -> Execution:
 
 def _tool(call: Any) -> Execution:
     return Execution("tool", call.function.name, "agno")
+
+
+def _failure(result: Any, _: Any) -> Exception | None:
+    return ToolError(result.error) if result.status == "failure" else None

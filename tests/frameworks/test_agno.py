@@ -8,7 +8,7 @@ import pytest
 from agno.agent import Agent, _run
 from agno.models.openai import OpenAIChat
 from agno.team import Team
-from agno.tools.function import FunctionCall
+from agno.tools.function import Function, FunctionCall
 from observed import BURNT, burn, check_tools, counted
 
 import codoperf_otel as co
@@ -42,6 +42,19 @@ def team(seconds=0.01):
         return reviewer.run("look").content
 
     return agent("planner", search, read, ask)
+
+
+def test_a_tool_whose_exception_only_the_model_gets_has_failed(recorded):
+    """Agno answers for it; what it returns is what it is without us."""
+
+    def search() -> str:
+        raise LookupError("nothing")
+
+    tool_call = FunctionCall(function=Function.from_callable(search), arguments={})
+    results = tool_call.execute(), asyncio.run(tool_call.aexecute())
+    assert [(each.status, each.error) for each in results] == [("failure", "nothing")] * 2
+    kinds = [span.attributes["error.type"] for span in recorded.of("execute_tool")]
+    assert kinds == ["codoperf_otel.ToolError"] * 2
 
 
 ANSWER = "done: done: reviewer, planner, planner"

@@ -8,7 +8,7 @@ import pytest
 from langchain.agents import create_agent
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
-from langchain_core.tools import BaseTool, tool
+from langchain_core.tools import BaseTool, StructuredTool, ToolException, tool
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import create_react_agent
 from langgraph.pregel import Pregel
@@ -65,6 +65,22 @@ def team(seconds=0.01, **options):
         return reviewer.invoke({"messages": "look"})["messages"][-1].content
 
     return agent("planner", [search, read, ask], **options)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_tool_whose_exception_only_the_model_gets_has_failed(recorded, is_async):
+    """The tool itself answers for it; the message is what it is without us."""
+
+    def search() -> str:
+        raise ToolException("nothing")
+
+    made = StructuredTool.from_function(search, description="Finds.", handle_tool_error=True)
+    asked = {"name": "search", "args": {}, "id": "1", "type": "tool_call"}
+    with co.agent("told"):
+        found = asyncio.run(made.ainvoke(asked)) if is_async else made.invoke(asked)
+    assert (found.content, found.status) == ("nothing", "error")
+    (span,) = recorded.of("execute_tool")
+    assert span.attributes["error.type"] == "codoperf_otel.ToolError"
 
 
 def given(result):
