@@ -358,6 +358,13 @@ def test_no_warning_where_none_is_asked_for(telemetry):
     assert not telemetry.span("invoke_agent unwarned").events
 
 
+def test_what_uses_nothing_is_not_warned(caplog):
+    """A limit of 0 is not near where nothing was used."""
+    with co.agent("quiet", budget=Budget(tool_calls=0, tokens=0)):
+        pass
+    assert not caplog.messages
+
+
 def test_programs_count(children):
     """The CPU time of a program, also while it runs."""
 

@@ -216,7 +216,7 @@ class RunBudget(Totals):
             if used > limit:
                 self._report(names.BUDGET_EXCEEDED_EVENT, resource, limit, used)
                 found = found or BudgetExceeded(self.agent, resource, limit, used)
-            elif used >= self.budget.warn_at * limit and self.budget.warn_at < 1:
+            elif used and used >= self.budget.warn_at * limit and self.budget.warn_at < 1:
                 self._report(names.BUDGET_WARNING_EVENT, resource, limit, used)
         return found
 

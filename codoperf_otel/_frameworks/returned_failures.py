@@ -24,7 +24,7 @@ FailureOf = Callable[..., Exception | None]
 class ToolError(Exception):
     """A tool that failed, where the framework does not say with what."""
 
-    __module__ = "codoperf_otel"
+    __module__ = "builtins"  # so `error.type` is its name alone
 
 
 class _Outcome:

@@ -54,7 +54,7 @@ def test_a_tool_whose_exception_only_the_model_gets_has_failed(recorded):
     results = tool_call.execute(), asyncio.run(tool_call.aexecute())
     assert [(each.status, each.error) for each in results] == [("failure", "nothing")] * 2
     kinds = [span.attributes["error.type"] for span in recorded.of("execute_tool")]
-    assert kinds == ["codoperf_otel.ToolError"] * 2
+    assert kinds == ["ToolError"] * 2
 
 
 ANSWER = "done: done: reviewer, planner, planner"

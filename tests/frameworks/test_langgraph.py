@@ -80,7 +80,7 @@ def test_a_tool_whose_exception_only_the_model_gets_has_failed(recorded, is_asyn
         found = asyncio.run(made.ainvoke(asked)) if is_async else made.invoke(asked)
     assert (found.content, found.status) == ("nothing", "error")
     (span,) = recorded.of("execute_tool")
-    assert span.attributes["error.type"] == "codoperf_otel.ToolError"
+    assert span.attributes["error.type"] == "ToolError"
 
 
 def given(result):
