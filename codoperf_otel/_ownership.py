@@ -1,10 +1,30 @@
-"""Whose a folder or a file is: nothing is kept where another user could change it."""
+"""Folders are made, and whose a folder or a file is: nothing is kept where another user could change it."""
 
 from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
+
+
+def make_folder(folder: Path, mode: int = 0o777) -> None:
+    """Make a folder, and those around it, unless it is there.
+
+    ``mkdir(exist_ok=True)`` takes any `OSError` for a folder that is there: also the program's time-out.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    try:
+        os.mkdir(folder, mode)  # noqa: PTH102
+    except FileExistsError:
+        if not stat.S_ISDIR(folder.stat().st_mode):
+            raise
+    except FileNotFoundError:
+        make_folder(folder.parent)
+        with suppress(FileExistsError):  # somebody else may be as fast
+            os.mkdir(folder, mode)  # noqa: PTH102
 
 
 def demand_own_folder(folder: Path) -> None:

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from codoperf_otel._ownership import demand_ours, demand_own_folder
+from codoperf_otel._ownership import demand_ours, demand_own_folder, make_folder
 from codoperf_otel._telemetry.interrupts import raise_interrupt
 
 CLAIMS_FILE = "claims.lock"
@@ -24,9 +24,7 @@ def prepare(path: Path) -> None:
     Raises:
         OSError: the folder or one of its files is, or may become, another user's.
     """
-    folder = path.parent
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    folder.mkdir(mode=0o700, exist_ok=True)
+    make_folder(path.parent, 0o700)
     check(path)
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from codoperf_otel import CacheManager, configure
+from codoperf_otel._ownership import make_folder
 from codoperf_otel._report.document import document
 from codoperf_otel._report.files import FILES, read
 from codoperf_otel.cli import _format
@@ -127,7 +128,7 @@ def _check(path: Path) -> None:
 def _empty(folder: Path) -> None:
     """Make the folder, and remove the telemetry of an earlier run from it."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder, 0o700)
         with tempfile.TemporaryFile(dir=folder):
             pass
         for name in FILES:

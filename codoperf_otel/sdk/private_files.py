@@ -7,7 +7,7 @@ import stat
 import weakref
 from pathlib import Path
 
-from codoperf_otel._ownership import demand_own_folder, demand_trusted_links
+from codoperf_otel._ownership import demand_own_folder, demand_trusted_links, make_folder
 from codoperf_otel._telemetry.interrupts import raise_interrupt
 
 # not through a symbolic link, not waiting for the reader of a FIFO; on Windows, lines end as they are written
@@ -73,7 +73,7 @@ def opened(path: Path, flags: int) -> int:
     Raises:
         OSError: it cannot be opened, or is not such a file.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(path.parent, 0o700)
     if path.is_symlink():
         raise PermissionError(f"{path} is a symbolic link")
     if hasattr(os, "geteuid"):
@@ -95,7 +95,7 @@ def prepare(folder: Path) -> None:
     Raises:
         OSError: it cannot be made, or others may write to it.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(folder, 0o700)
     demand_own_folder(folder)
 
 
