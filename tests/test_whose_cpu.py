@@ -33,8 +33,11 @@ def burn(name, seconds):
 
 
 def is_own(cpu_time, account, calls=1):
-    """Whether a span's CPU time is what its calls burnt themselves, switches between tasks included."""
-    return cpu_time == pytest.approx(account / calls, rel=0.05, abs=0.004)
+    """Whether a span's CPU time is what it burnt itself, switches between tasks included.
+
+    Of several calls it is known what they burnt together: each may have burnt a little more than another.
+    """
+    return cpu_time == pytest.approx(account / calls, rel=0.05, abs=0.004 * calls)
 
 
 # --- trio ---
@@ -159,8 +162,9 @@ def test_trio_outside_and_asyncio_inside_a_scope(trio, capture_telemetry):
         trio.run(work)
     with co.performance_context("asyncio"):
         asyncio.run(work())
-    for name in ("trio", "asyncio"):
-        assert capture_telemetry.span(name).attributes["codoperf.cpu.time"] >= burnt["work"] / 2 - 0.001
+    told = [capture_telemetry.span(name).attributes["codoperf.cpu.time"] for name in ("trio", "asyncio")]
+    assert min(told) >= 0.02
+    assert sum(told) >= burnt["work"] - 0.002
 
 
 def assert_is_cancelled(captured, name):
