@@ -102,7 +102,7 @@ class _OpenWindow(OpenMeter):
             names.PROCESS_MEMORY_PEAK: peak,
             names.PROCESS_MEMORY_PEAK_SOURCE: source,
         }
-        if end is None or peak is None:
+        if None in (cpu_seconds, end, peak):
             return {name: value for name, value in measured.items() if value is not None}
         return measured
 
