@@ -25,19 +25,17 @@ def _nothing_burnt():
 
 
 def burn(name, seconds):
-    """Use CPU time, and keep account of it."""
+    """Use CPU time, and keep account of it; returns how much it was."""
     began = now = time.thread_time()
     while now - began < seconds:
         now = time.thread_time()
     burnt[name] += now - began
+    return now - began
 
 
-def is_own(cpu_time, account, calls=1):
-    """Whether a span's CPU time is what it burnt itself, switches between tasks included.
-
-    Of several calls it is known what they burnt together: each may have burnt a little more than another.
-    """
-    return cpu_time == pytest.approx(account / calls, rel=0.05, abs=0.004 * calls)
+def is_own(cpu_time, account):
+    """Whether a span's CPU time is what its call burnt itself, switches between tasks included."""
+    return cpu_time == pytest.approx(account, rel=0.05, abs=0.004)
 
 
 # --- trio ---
@@ -256,10 +254,10 @@ def greenlet():
     return pytest.importorskip("greenlet")
 
 
-def is_own_or_absent(attributes, account, calls=1):
+def is_own_or_absent(attributes, account):
     """A greenlet's CPU time is its own, or it is not told."""
     told = attributes.get("codoperf.cpu.time")
-    return told is None or is_own(told, account, calls)
+    return told is None or is_own(told, account)
 
 
 @pytest.mark.measures
@@ -311,9 +309,9 @@ def test_a_greenlet_that_waits_for_the_loop(greenlet, capture_telemetry):
 
     @co.monitor_performance("query")
     def query():
-        burn("query", 0.005)
+        before = burn("query", 0.005)
         wait_for(asyncio.sleep(0.02))
-        burn("query", 0.005)
+        co.current_operation().set("burnt", before + burn("query", 0.005))
         return 5
 
     async def burns():
@@ -325,7 +323,7 @@ def test_a_greenlet_that_waits_for_the_loop(greenlet, capture_telemetry):
 
     assert asyncio.run(main())[:2] == [5, 5]
     for span in capture_telemetry.spans:
-        assert is_own_or_absent(span.attributes, burnt["query"], calls=2)
+        assert is_own_or_absent(span.attributes, span.attributes["burnt"])
         assert span.parent is None
 
 
@@ -339,10 +337,9 @@ def test_gevent(tmp_path):
     result = json.loads(done.stdout)
     calls = Counter(name for name, *_ in result["spans"])
     assert calls == {"idle": 2, "busy": 3, "by turns": 2, "items": 1, "inner": 1, "outer": 1, "scope": 1}
-    result["burnt"]["outer"] += result["burnt"]["inner"]
-    for name, parent, cpu_time, self_time in result["spans"]:
-        account = result["burnt"].get(name, 0)
-        assert cpu_time is None or is_own(cpu_time, account, calls[name]), name
+    for name, parent, cpu_time, self_time, burnt_by_call in result["spans"]:
+        account = burnt_by_call + (result["burnt"]["inner"] if name == "outer" else 0)
+        assert cpu_time is None or is_own(cpu_time, account), name
         assert self_time is None or self_time <= cpu_time
         assert parent == ("outer" if name == "inner" else None)
     assert sum(result["counted"].values()) <= sum(result["burnt"].values()) * 1.05 + 0.01

@@ -20,13 +20,18 @@ import codoperf_otel as co  # noqa: E402
 from codoperf_otel.testing import capture_telemetry  # noqa: E402
 
 burnt = Counter()
+by_call = Counter()
 
 
 def burn(name, seconds):
+    """Use CPU time, and keep account of it, also on the span of the call that does."""
     began = now = time.thread_time()
     while now - began < seconds:
         now = time.thread_time()
     burnt[name] += now - began
+    call = gevent.getcurrent(), name
+    by_call[call] += now - began
+    co.current_operation().set("burnt", by_call[call])
 
 
 @co.monitor_performance("idle")
@@ -94,6 +99,7 @@ spans = [
         span.parent,
         span.attributes.get("codoperf.cpu.time"),
         span.attributes.get("codoperf.cpu.self_time"),
+        span.attributes.get("burnt", 0),
     ]
     for span in captured.spans
 ]
