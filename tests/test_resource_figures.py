@@ -429,6 +429,6 @@ def test_a_coroutine_function_is_no_benchmark():
 )
 def test_what_returns_work_to_do_is_no_benchmark(function):
     """What the first call returns tells it, and no warning follows."""
-    said = "^benchmark_resource_usage calls functions that do their work, not such that return <"
+    said = "^benchmark_resource_usage calls functions whose work is done when they return, not <"
     with pytest.raises(TypeError, match=said):
         benchmark_resource_usage(function)

@@ -36,4 +36,4 @@ def check_done(caller: str, returned: object) -> None:
     if inspect.iscoroutine(returned):
         returned.close()  # else it warns that nobody has awaited it
     if inspect.isawaitable(returned) or inspect.isgenerator(returned) or inspect.isasyncgen(returned):
-        raise TypeError(f"{caller} calls functions that do their work, not such that return {returned!r}")
+        raise TypeError(f"{caller} calls functions whose work is done when they return, not {returned!r}")
