@@ -131,6 +131,23 @@ def test_a_provider_need_have_no_hash():
     assert kept() is None
 
 
+class Unreferable:
+    """One to which there are no weak references."""
+
+    __slots__ = ()
+
+    def get_meter(self, *_, **__):
+        return NoOpMeterProvider().get_meter("none")
+
+
+def test_a_provider_need_not_be_referred_to_weakly():
+    """It has its instruments all the same."""
+    provider = Unreferable()
+    made, again = (_telemetry.bind(None, provider).instruments for _ in range(2))
+    assert made is again
+    _telemetry.bind()
+
+
 def test_uninstrument_ends_the_readings(telemetry):
     """Afterwards spans go to the global provider again, and nothing is read, wherever one binds."""
     instrument(tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider)

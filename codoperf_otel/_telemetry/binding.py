@@ -163,6 +163,8 @@ class Binding:
 _by_provider: dict[int, Instruments] = {}
 """By the provider's `id`: one of another library's may have no hash."""
 
+_kept: list[MeterProvider] = []
+
 
 def _instruments_of(provider: MeterProvider) -> Instruments:
     """One `Instruments` per provider: of two instruments with the same name the SDK uses the first only."""
@@ -173,7 +175,10 @@ def _instruments_of(provider: MeterProvider) -> Instruments:
             # what was made before there was a global provider belongs to that provider now
             made = _by_provider.pop(id(_PROXY))
         _by_provider[key] = made
-        finalize(provider, _by_provider.pop, key, None).atexit = False
+        try:
+            finalize(provider, _by_provider.pop, key, None).atexit = False
+        except TypeError:  # nobody is told when it goes, so it stays: another one would have its `id`
+            _kept.append(provider)
     return _by_provider[key]
 
 
