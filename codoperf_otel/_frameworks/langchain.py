@@ -22,6 +22,9 @@ def _execution(tool: Any, *_: Any, **__: Any) -> Execution:
 
 
 def _failure(result: Any, *_: Any, **__: Any) -> Exception | None:
-    """How a tool failed whose exception its own ``handle_tool_error`` answers for: a message says so."""
+    """How a tool failed whose exception its own ``handle_tool_error`` answers for: a message says so.
+
+    Its text is what the tool returns, so it is not recorded.
+    """
     has_failed = getattr(result, "status", None) == "error"
-    return ToolError(getattr(result, "content", "")) if has_failed else None
+    return ToolError("the tool returned an error") if has_failed else None

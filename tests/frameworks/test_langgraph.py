@@ -81,6 +81,7 @@ def test_a_tool_whose_exception_only_the_model_gets_has_failed(recorded, is_asyn
     assert (found.content, found.status) == ("nothing", "error")
     (span,) = recorded.of("execute_tool")
     assert span.attributes["error.type"] == "ToolError"
+    assert "nothing" not in span.to_json()
 
 
 def given(result):
