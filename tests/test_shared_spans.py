@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext, suppress
+
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-from opentelemetry.trace import Span, StatusCode
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
+from opentelemetry.trace import Span, SpanKind, StatusCode
 
 import codoperf_otel as co
 from codoperf_otel._frameworks.recorded import Execution, block, recorded
@@ -192,6 +194,95 @@ def test_a_decorated_agent_around_one_of_a_framework(telemetry):
         search()
     assert [span.name for span in telemetry.spans()] == ["execute_tool search", "invoke_agent planner"]
     assert telemetry.values("gen_ai.invoke_agent.duration") == {frozenset({(AGENT, "planner")}): 1}
+
+
+@pytest.fixture
+def agents_instrumented(telemetry):
+    """The agents of frameworks are instrumented."""
+    co.instrument_agents()
+    yield
+    co.uninstrument_agents()
+
+
+def agent_span(other, name="planner", **options):
+    """A framework's span of an agent, with what is recorded in it."""
+    given = {OPERATION: "invoke_agent", AGENT: name, "given": "by the framework"}
+    return other.start_as_current_span(f"invoke_agent {name}", attributes=given, **options)
+
+
+def runs_of(agent):
+    """How many runs of an agent the report has."""
+    found = co.agent_report().to_dict().get(agent)
+    return found["invocations"] if found else 0
+
+
+@pytest.mark.parametrize("sampler", [ALWAYS_ON, ALWAYS_OFF])
+@pytest.mark.parametrize("is_adapted", [True, False])
+def test_a_framework_with_spans_inside_a_decorated_agent(
+    telemetry, other, agents_instrumented, sampler, is_adapted
+):
+    """Its span is that of the decorated one, which is one run."""
+    telemetry.tracer_provider.sampler = sampler
+    before = runs_of("planner")
+    with co.agent("planner") as ours, agent_span(other) as theirs:
+        theirs.set_attribute("more", 1)
+        assert theirs.get_span_context() == ours.span.get_span_context()
+        with block(Execution("agent", "planner", "framework")) if is_adapted else nullcontext():
+            search()
+    assert runs_of("planner") - before == 1
+    assert telemetry.values("gen_ai.invoke_agent.duration") == {frozenset({(AGENT, "planner")}): 1}
+    if sampler is ALWAYS_ON:
+        tool, agent = telemetry.spans()
+        assert (tool.name, agent.name) == ("execute_tool search", "invoke_agent planner")
+        assert (agent.attributes["given"], agent.attributes["more"]) == ("by the framework", 1)
+        assert tool.parent.span_id == agent.context.span_id
+
+
+def test_a_framework_that_fails_inside_a_decorated_agent(telemetry, other, agents_instrumented):
+    """The exception is on the one span once; where the agent goes on without it, the agent has not failed."""
+    with pytest.raises(LookupError), co.agent("planner"), agent_span(other):
+        raise LookupError
+    with co.agent("planner"), suppress(LookupError), agent_span(other):
+        raise LookupError
+    failed, fine = telemetry.spans()
+    assert [event.name for event in failed.events] == ["exception"]
+    assert (failed.status.status_code, fine.status.status_code) == (StatusCode.ERROR, StatusCode.UNSET)
+    assert not fine.events
+
+
+def test_what_else_a_framework_begins_in_a_decorated_agent(telemetry, other, agents_instrumented):
+    """A second run, another agent's and one that a call of a server stands for have their own spans."""
+    client = {OPERATION: "execute_tool", TOOL: "search"}
+    with co.agent("planner"):
+        with agent_span(other), agent_span(other, "other"):
+            pass
+        with agent_span(other):
+            pass
+        with (
+            co.tool("search"),
+            other.start_as_current_span("tools/call search", None, SpanKind.CLIENT, client),
+        ):
+            pass
+    assert [span.name for span in telemetry.spans()] == [
+        "invoke_agent other",
+        "invoke_agent planner",
+        "tools/call search",
+        "execute_tool search",
+        "invoke_agent planner",
+    ]
+
+
+def test_a_framework_with_spans_between(telemetry, other, agents_instrumented):
+    """A decorated agent around a framework's workflow, in which that agent runs, is one run."""
+    before = runs_of("planner")
+    with (
+        co.agent("planner"),
+        other.start_as_current_span("invoke_workflow planner"),
+        agent_span(other),
+        block(Execution("agent", "planner", "framework")),
+    ):
+        search()
+    assert runs_of("planner") - before == 1
 
 
 def test_decorated_ones_of_one_name_stay_two(telemetry):

@@ -77,6 +77,18 @@ def counted(tool: str, scope: str = "codoperf_otel") -> int:
     )
 
 
+def runs_of(agent: str) -> int:
+    """How many runs of an agent the report has."""
+    found = co.agent_report().to_dict().get(agent)
+    return found["invocations"] if found else 0
+
+
+def errors_of(agent: str) -> int:
+    """How many errors of an agent the report has."""
+    found = co.agent_report().to_dict().get(agent)
+    return found["self"]["errors"] if found else 0
+
+
 def burn(seconds: float = 0.01) -> str:
     """Use CPU time on this thread, and tell the agent in force."""
     end = time.thread_time() + seconds

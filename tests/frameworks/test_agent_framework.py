@@ -17,7 +17,7 @@ from agent_framework import (
     tool,
 )
 from agent_framework.observability import OBSERVABILITY_SETTINGS, AgentTelemetryLayer
-from observed import BURNT, burn, check_tools, counted
+from observed import BURNT, burn, check_tools, counted, runs_of
 
 import codoperf_otel as co
 
@@ -145,6 +145,14 @@ def test_a_tool_that_fails(recorded):
     assert asyncio.run(agent.run("go")).text == "gave up"
     (span,) = recorded.of("execute_tool")
     assert span.attributes["error.type"] == "LookupError"
+
+
+def test_a_decorated_agent_around_one_of_the_same_name(recorded, has_spans):
+    """It is one run with one span."""
+    before = runs_of("planner")
+    assert given(asyncio.run(co.agent("planner")(team().run)("go"))) == EXPECTED
+    assert runs_of("planner") - before == 1
+    assert recorded.agents() == (["planner", "reviewer"] if has_spans else ["planner"])
 
 
 def test_uninstrumenting_restores(unrecorded):

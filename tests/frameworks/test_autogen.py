@@ -12,7 +12,7 @@ from autogen_core import FunctionCall
 from autogen_core.models import CreateResult, ModelFamily, RequestUsage
 from autogen_core.tools import FunctionTool
 from autogen_ext.models.replay import ReplayChatCompletionClient
-from observed import BURNT, burn, check_tools, counted
+from observed import BURNT, burn, check_tools, counted, runs_of
 
 import codoperf_otel as co
 
@@ -80,6 +80,15 @@ def test_each_tool_has_its_agent_its_cpu_time_and_one_span(recorded):
     check_tools(recorded, TOOLS, "search", "read", "look")
     assert {span.instrumentation_scope.name for span in recorded.of("execute_tool")} == {"autogen-core"}
     assert counted("read") - before == 1
+
+
+def test_a_decorated_agent_around_one_of_the_same_name(recorded):
+    """It is one run with one span."""
+    before = runs_of("planner")
+    asyncio.run(co.agent("planner")(team().run)(task="go"))
+    assert runs_of("planner") - before == 1
+    assert recorded.agents() == ["planner", "reviewer"]
+    check_tools(recorded, TOOLS)
 
 
 def test_agents_that_hand_over_to_each_other(recorded):

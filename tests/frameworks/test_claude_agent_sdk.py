@@ -15,7 +15,7 @@ from claude_agent_sdk import (
     tool,
 )
 from claude_agent_sdk._internal.client import InternalClient
-from observed import BURNT, CPU, burn, check_tools, counted
+from observed import BURNT, CPU, burn, check_tools, counted, runs_of
 
 import codoperf_otel as co
 from codoperf_otel.agent_reports import agent_report
@@ -83,6 +83,15 @@ def test_each_tool_has_its_agent_its_cpu_time_and_one_span(recorded):
     (span,) = recorded.of("invoke_agent")
     assert span.attributes[CHILD_CPU] > 0.1
     assert CPU in span.attributes
+
+
+def test_a_decorated_agent_around_one_of_the_same_name(recorded):
+    """It is one run with one span."""
+    before = runs_of("claude")
+    assert co.agent("claude")(answer)(tools()) == ["done: claude, claude"]
+    assert runs_of("claude") - before == 1
+    assert recorded.agents() == ["claude"]
+    check_tools(recorded, TOOLS)
 
 
 def test_agents_at_once(recorded):

@@ -10,7 +10,7 @@ from google.adk.models import BaseLlm, LlmResponse
 from google.adk.runners import InMemoryRunner
 from google.adk.tools.agent_tool import AgentTool
 from google.genai.types import Content, FunctionCall, Part
-from observed import BURNT, burn, check_tools, counted
+from observed import BURNT, burn, check_tools, counted, runs_of
 
 import codoperf_otel as co
 
@@ -93,6 +93,15 @@ def test_each_tool_has_its_agent_its_cpu_time_and_one_span(recorded):
     assert {span.instrumentation_scope.name for span in recorded.of("execute_tool")} == {ADK}
     assert [counted(tool, ADK) - before[tool] for tool in before] == [1, 1]
     assert [counted(tool) for tool in before] == [0, 0]  # else the convention's histograms had each twice
+
+
+def test_a_decorated_agent_around_one_of_the_same_name(recorded):
+    """It is one run. It has a span of its own, as there is one of ADK's workflow between the two."""
+    before = runs_of("planner")
+    assert co.agent("planner")(given)(team()) == EXPECTED
+    assert runs_of("planner") - before == 1
+    assert recorded.agents() == ["planner", "planner", "reviewer"]
+    check_tools(recorded.without(MERGED), TOOLS)
 
 
 def test_agents_that_hand_over_to_each_other(recorded):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from observed import BURNT, burn, check_tools, counted
+from observed import BURNT, burn, check_tools, counted, runs_of
 from pydantic_ai import Agent
 from pydantic_ai.agent import AbstractAgent
 from pydantic_ai.capabilities import Instrumentation
@@ -88,6 +88,25 @@ def iterate(agent):
         return steps.result.output
 
     return asyncio.run(run())
+
+
+@pytest.mark.parametrize("instrument_all", [False, True], indirect=True)
+def test_a_decorated_agent_around_one_of_the_same_name(recorded, instrument_all):
+    """It is one run with one span, whether Pydantic AI makes spans or not."""
+
+    @co.agent("planner")
+    def main():
+        return team().run_sync("go").output
+
+    before = runs_of("planner")
+    assert main() == ANSWER
+    assert runs_of("planner") - before == 1
+    assert recorded.agents() == ["planner", "reviewer"]
+    check_tools(recorded, TOOLS)
+    (span,) = (
+        span for span in recorded.of("invoke_agent") if span.attributes["gen_ai.agent.name"] == "planner"
+    )
+    assert ("gen_ai.aggregated_usage.input_tokens" in span.attributes) == instrument_all
 
 
 @pytest.mark.parametrize("run", [stream, iterate])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from observed import BURNT, burn, check_tools, counted
+from observed import BURNT, burn, check_tools, counted, runs_of
 from strands import Agent, tool
 from strands.models import Model
 from strands.multiagent import Swarm
@@ -105,6 +105,15 @@ def test_each_tool_has_its_agent_its_cpu_time_and_one_span(recorded):
         "strands.telemetry.tracer"
     }
     assert counted("read") - before == 1
+
+
+def test_a_decorated_agent_around_one_of_the_same_name(recorded):
+    """It is one run with one span."""
+    before = runs_of("planner")
+    co.agent("planner")(team())("go")
+    assert runs_of("planner") - before == 1
+    assert recorded.agents() == ["planner", "reviewer"]
+    check_tools(recorded, TOOLS)
 
 
 def test_a_streamed_run(recorded):
