@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext, suppress
+import asyncio
+from contextlib import aclosing, nullcontext, suppress
+from types import SimpleNamespace
 
 import pytest
 from opentelemetry import trace
@@ -11,6 +13,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode
 
 import codoperf_otel as co
 from codoperf_otel._frameworks.recorded import Execution, block, recorded
+from codoperf_otel._frameworks.returned_failures import recorded_with_failures
 from codoperf_otel.sdk import ResourceSpanProcessor
 
 AGENT, TOOL, OPERATION = "gen_ai.agent.name", "gen_ai.tool.name", "gen_ai.operation.name"
@@ -129,7 +132,8 @@ def test_the_shared_span_is_the_frameworks_own(telemetry, other):
         assert outer.is_recording()
     (span,) = telemetry.spans()
     assert (span.attributes["rows"], span.attributes["shard"]) == (3, 1)
-    assert span.status.status_code is StatusCode.UNSET
+    assert span.status.status_code is StatusCode.ERROR
+    assert span.attributes["error.type"] == "LookupError"
     assert not span.events
     failed = frozenset({(TOOL, "search"), ("error.type", "LookupError")})
     assert telemetry.values("gen_ai.execute_tool.duration") == {failed: 1}
@@ -305,3 +309,62 @@ def test_what_a_framework_does_not_tell_is_not_recorded(telemetry):
     failing = recorded(lambda: 2, lambda: 1 / 0)
     assert (nameless(), failing()) == (1, 2)
     assert telemetry.spans() == []
+
+
+class ToldError(Exception):
+    """What a framework tells its model."""
+
+
+async def steps(error):
+    """A framework's tool as an async generator, whose last item says how it failed."""
+    try:
+        yield "first"
+        yield error
+    finally:
+        ENDED.append(error)
+
+
+ENDED: list[object] = []
+
+
+def streamed(telemetry, error, most=9):
+    """What a consumer gets of it that takes so many items, and the span."""
+    owner = SimpleNamespace(steps=steps)
+    replacement = recorded_with_failures(
+        owner,
+        "steps",
+        lambda _: Execution("tool", "search", "framework"),
+        lambda last, _: last if isinstance(last, Exception) else None,
+    ).replacement
+
+    async def run():
+        stream, found = replacement(error), []
+        async with aclosing(stream):
+            async for item in stream:
+                found.append((item, co.current_agent()))
+                if len(found) == most:
+                    break
+        return found
+
+    with co.agent("planner"):
+        found = asyncio.run(run())
+    return found, telemetry.span("execute_tool search")
+
+
+@pytest.mark.parametrize("error", [ToldError("nothing"), "second"])
+def test_a_stream_that_ends_with_a_failure(telemetry, error):
+    """The consumer gets all items and no exception; the tool has failed, or not."""
+    before = co.agent_report().to_dict().get("planner", {"self": {"errors": 0}})["self"]["errors"]
+    found, span = streamed(telemetry, error)
+    assert found == [("first", "planner"), (error, "planner")]
+    has_failed = isinstance(error, ToldError)
+    assert span.status.is_ok is not has_failed
+    assert co.agent_report().to_dict()["planner"]["self"]["errors"] - before == has_failed
+
+
+def test_a_stream_that_is_left(telemetry):
+    """What it holds is let go of at once, and it is abandoned rather than failed."""
+    ENDED.clear()
+    found, span = streamed(telemetry, "second", most=1)
+    assert (found, ENDED) == ([("first", "planner")], ["second"])
+    assert span.attributes["codoperf.outcome"] == "abandoned"

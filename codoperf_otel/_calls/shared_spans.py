@@ -12,11 +12,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, StatusCode
 
+from codoperf_otel import _telemetry
 from codoperf_otel._calls.context import SPAN_KEY, call_in
 from codoperf_otel._calls.foreign_code import failed
 from codoperf_otel._calls.foreign_spans import ForeignSpan, charged_for
+from codoperf_otel._telemetry import names
 from codoperf_otel._telemetry.attribute_sets import Attributes
 
 if TYPE_CHECKING:
@@ -47,6 +49,13 @@ class SharedSpan:
         owner, self._owner = self._owner, None
         if owner is not None:
             owner.shared_ns = (owner.shared_ns or 0) + self._call.self_ns + (self._call.shared_ns or 0)
+
+    def say_failure(self, failure: BaseException) -> None:
+        """Let a span of another library, which may tell more of it, say that the call has failed."""
+        is_ours = self._owner is not None and not self._owner.is_foreign
+        if not is_ours and names.ERROR_TYPE not in (getattr(self._span, "attributes", None) or ()):
+            self._span.set_attribute(names.ERROR_TYPE, _telemetry.error_type(failure))
+            self._span.set_status(StatusCode.ERROR)
 
 
 class LentSpan(SharedSpan):

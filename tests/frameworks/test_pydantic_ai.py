@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from observed import BURNT, burn, check_tools, counted, runs_of
-from pydantic_ai import Agent
+from observed import BURNT, burn, check_tools, counted, failing, runs_of
+from pydantic_ai import Agent, ModelRetry, ToolFailed
 from pydantic_ai.agent import AbstractAgent
 from pydantic_ai.capabilities import Instrumentation
 from pydantic_ai.models.test import TestModel
@@ -140,6 +140,26 @@ def test_a_tool_that_fails(recorded):
         agent.run_sync("go")
     assert [span.attributes["error.type"] for span in recorded.of("execute_tool")] == ["LookupError"]
     assert [span.attributes["error.type"] for span in recorded.of("invoke_agent")] == ["LookupError"]
+
+
+@pytest.mark.parametrize("instrument_all", [False, True], indirect=True)
+@pytest.mark.parametrize(
+    ("error", "recorded_as"), [(ModelRetry, "ToolRetryError"), (ToolFailed, "ToolFailedError")]
+)
+def test_a_tool_whose_failure_only_the_model_is_told(recorded, instrument_all, error, recorded_as):
+    """The agent goes on as without us, and the tool has failed."""
+    tries = []
+    agent = Agent(TestModel(), name="planner")
+
+    @agent.tool_plain
+    def search() -> str:
+        tries.append(1)
+        if len(tries) == 1:
+            raise error("nothing")
+        return "found"
+
+    with failing(recorded, "search", "planner", f"pydantic_ai.exceptions.{recorded_as}"):
+        agent.run_sync("go")
 
 
 def test_uninstrumenting_restores(unrecorded):
