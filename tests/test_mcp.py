@@ -142,7 +142,13 @@ def test_a_regression_is_found(recorded):
 @pytest.mark.parametrize(
     ("name", "given", "said"),
     [
-        ("compare_benchmarks", {"operation": "nobody"}, "'nobody' was not called both before and now"),
+        (
+            "compare_benchmarks",
+            {"operation": "wurk"},
+            "'wurk' was not called both before and now: there is 'work'",
+        ),
+        ("performance_stats", {"operation": "nobody"}, "'nobody' was not called: there is '"),
+        ("performance_stats", {"operation": "wurk"}, "'wurk' was not called: there is 'work'"),
         ("slowest_operations", {"by": "luck"}, "luck"),
         ("slowest_operations", {"limit": 0}, "limit"),
         ("performance_stats", {"limit": 10**9}, "limit"),
@@ -155,6 +161,15 @@ def test_a_wrong_question_is_an_error_that_says_why(recorded, name, given, said)
     assert wrong.is_error
     assert said in wrong.content[0].text
     assert rows(right)
+
+
+@pytest.mark.parametrize("name", ["compare_benchmarks", "performance_stats"])
+def test_a_very_long_name_is_not_echoed(recorded, name):
+    """The client gets the beginning of what it asked for."""
+    before, now = recorded
+    _, (wrong,) = ask([(name, {"operation": "x" * 100_000})], now, "--baseline", before)
+    assert wrong.is_error
+    assert len(wrong.content[0].text) < 500
 
 
 def test_what_is_written_later_is_read(tmp_path):

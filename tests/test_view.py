@@ -170,7 +170,7 @@ def test_programs_have_columns_where_there_are_some(view):
     own = span(1, name="own", given=ann)
     program = span(2, name="program", given={**ann, "codoperf.cpu.child_process_time": 2.0})
     alone, both = view(spans_line(own)), view(spans_line(own, program))
-    assert row(alone, "agent", "Agents")[1:3] == ["self CPU", "tools"]
+    assert row(alone, "agent", "Agents")[1:3] == ["own CPU", "tools"]
     assert "Top operations by self CPU" in alone
     assert row(both, "agent", "Agents")[1:4] == ["total CPU", "child CPU", "tools"]
     assert row(both, "ann", "Agents")[1:4] == ["3.00 s", "2.00 s", "0"]

@@ -111,12 +111,14 @@ def _parts(agent: AgentUsage) -> Iterator[str]:
 
 def _fitting(sentences: Sequence[str], max_chars: int) -> str:
     shown = len(sentences)
-    while len(text := "\n".join([*sentences[:shown], *_left_out(len(sentences) - shown)])) > max_chars:
+    while len(text := "\n".join([*sentences[:shown], *_left_out(len(sentences) - shown, shown)])) > max_chars:
         shown -= 1
     return text
 
 
-def _left_out(number: int) -> list[str]:
+def _left_out(number: int, shown: int) -> list[str]:
+    if not shown:
+        return [f"{_number(number, 'agent')}: more than fits in so few characters."]
     return [f"{_number(number, 'more agent')} used less."] if number else []
 
 

@@ -10,9 +10,10 @@ from codoperf_otel.cli._layout import Table
 
 MEANINGS = {
     "wall": "from start to end",
-    "total CPU": "self CPU and child CPU",
+    "total CPU": "with child CPU, without the agents inside",
     "whole CPU": "of the span, all below it and their programs",
     "self CPU": "without the spans inside",
+    "own CPU": "of all that ran for the agent, without the agents inside",
     "child CPU": "of the programs that it started, less their own spans",
     "longest": "of those in one line",
     "waiting": "suspended in await or yield",

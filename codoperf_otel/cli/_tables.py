@@ -59,6 +59,7 @@ def _cpu(each: Operation | Agent, split: Sequence[str]) -> list[Text]:
     seconds = {
         "total CPU": each.total_cpu_seconds,
         "self CPU": each.self_cpu_seconds,
+        "own CPU": each.self_cpu_seconds,
         "child CPU": each.child_process_cpu_seconds,
     }
     return [cell(_format.duration(seconds[title])) for title in split]
@@ -86,7 +87,7 @@ def _by_memory(operation: Operation) -> Row:
 
 def agents(found: Sequence[Agent]) -> Table:
     """One row per agent."""
-    split = [title for title in _split(found) if title != "self CPU"] or ["self CPU"]
+    split = [title for title in _split(found) if title != "self CPU"] or ["own CPU"]
     needed = ("wall", *split, "waiting", "peak", "tools", "hits", "saved", "errors")
     return Table(("agent", *needed, "lazy"), [_agent(agent, split) for agent in found], needed=needed)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from mcp.server.mcpserver.exceptions import ToolError
@@ -20,11 +21,27 @@ OperationName = Annotated[str, Field(description="the name of an operation, as p
 Share = Annotated[float, Field(ge=0, description="0.2 is 20 % longer than before")]
 By = Literal["cpu", "wall", "memory"]
 
+LONGEST_NAME = 100
+FEW = 3
+MOST_COMPARED = 1000
+
 _BY: dict[By, Callable[[Operation], float | None]] = {
     "cpu": lambda operation: operation.total_cpu_seconds,
     "wall": lambda operation: operation.average_wall_seconds,
     "memory": lambda operation: operation.memory_growth_bytes,
 }
+
+
+def _unknown(asked: str, why: str, known: Sequence[str]) -> ToolError:
+    """An error that names those which come nearest, else the first ones."""
+    names = list(dict.fromkeys(known))[:MOST_COMPARED]
+    near = get_close_matches(asked[:LONGEST_NAME], names, FEW) or names[:FEW]
+    hint = f"there is {', '.join(map(_short, near))}" if near else "there is none"
+    return ToolError(f"{_short(asked)} {why}: {hint}")
+
+
+def _short(name: str) -> str:
+    return repr(name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…")
 
 
 class Tools:
@@ -51,8 +68,11 @@ class Tools:
         The one with the most CPU time comes first, child processes included. Times are in seconds; what was
         not measured is null.
         """
-        found = self._now.operations()
-        return [one for one in found if operation in (None, one.name)][:limit]
+        known = self._now.operations()
+        found = [one for one in known if operation in (None, one.name)]
+        if operation is not None and not found:
+            raise _unknown(operation, "was not called", [one.name for one in known])
+        return found[:limit]
 
     def slowest_operations(self, by: By = "cpu", limit: Limit = 10) -> list[Operation]:
         """The most expensive operations.
@@ -81,12 +101,10 @@ class Tools:
 
     def compare_benchmarks(self, operation: OperationName) -> Comparison:
         """Whether an operation became faster or slower than in the recording from before, by a rank test."""
-        for comparison in self._comparisons():
-            if comparison.operation == operation:
-                return comparison
-        raise ToolError(
-            f"{operation!r} was not called both before and now: performance_stats names what was now"
-        )
+        known = {comparison.operation: comparison for comparison in self._comparisons()}
+        if operation not in known:
+            raise _unknown(operation, "was not called both before and now", list(known))
+        return known[operation]
 
     def check_regression(self, max_slowdown: Share = 0.2) -> list[Comparison]:
         """The operations that became significantly slower than before, by more than `max_slowdown`."""
