@@ -175,6 +175,7 @@ def test_a_time_out_that_the_program_is_dealing_with(handled):
         assert raised.value is not sys.exception()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("where", ["disk", "redis"])
 def test_no_place_of_a_cache_swallows_a_time_out(where, request, tmp_path):
     """It reaches the program, and leaves no computation, claim or lock taken; no scope is lost for good."""

@@ -518,7 +518,10 @@ def test_compiled_modules_are_named(tmp_path):
     patterns = ["--monitor", "psutil._psutil_linux.*", "--monitor", "psutil.cpu_count"]
     status, output, errors = execute([*RUN, "--file", "out", *patterns, "shop.py"], tmp_path)
     assert (status, output) == (0, "")
-    assert "functions of compiled modules cannot be monitored: psutil._psutil_linux" in errors.splitlines()
+    assert (
+        "codoperf: functions of compiled modules cannot be monitored: psutil._psutil_linux"
+        in errors.splitlines()
+    )
 
 
 def test_a_pattern_without_a_match_is_named(tmp_path):
@@ -541,7 +544,7 @@ def test_a_pattern_without_a_match_is_named(tmp_path):
     assert [
         line for line in errors.splitlines() if "DeprecationWarning" not in line and "fork()" not in line
     ] == [
-        f"the pattern '{pattern}' has matched no function: nothing is monitored by it"
+        f"codoperf: the pattern '{pattern}' has matched no function: nothing is monitored by it"
         for pattern in ("shop.ad", "pkg")
     ]
 

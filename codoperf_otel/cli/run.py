@@ -176,11 +176,11 @@ def _conclude(patterns: Patterns, process: int) -> None:
     if os.getpid() != process:  # a forked child that ends as a program does
         return
     for pattern in patterns.unused:
-        log.warning("the pattern %r has matched no function: nothing is monitored by it", pattern)
+        log.warning("codoperf: the pattern %r has matched no function: nothing is monitored by it", pattern)
     if compiled := _zero_code.compiled_modules():
         more = f" and {len(compiled) - _NAMED} more" if len(compiled) > _NAMED else ""
         names = ", ".join(compiled[:_NAMED])
-        log.warning("functions of compiled modules cannot be monitored: %s%s", names, more)
+        log.warning("codoperf: functions of compiled modules cannot be monitored: %s%s", names, more)
 
 
 def _sum_up(share: OwnShare, process: int) -> None:
