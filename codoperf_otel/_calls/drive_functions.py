@@ -7,10 +7,12 @@ with local names for what they use.
 from __future__ import annotations
 
 import inspect
+from contextlib import suppress
 from functools import partial
 from time import perf_counter_ns, thread_time_ns
 from typing import Any, cast
 
+from codoperf_otel._calls.budget_exceeded import BudgetExceeded
 from codoperf_otel._calls.call import Call
 from codoperf_otel._calls.cut_off import drop
 from codoperf_otel._calls.drive_coroutines import steps
@@ -99,7 +101,7 @@ def _awaited(result: Any, call: Call) -> Any:
     if hasattr(type(result), "add_done_callback"):
         result.add_done_callback(partial(_finish_done, call))
     else:
-        finish(call, thread.clock)
+        finisher(call.site)(call, thread.clock)
     return result
 
 
@@ -133,7 +135,8 @@ async def _finish_with(coroutine: Any, call: Call, unstarted: _Unstarted) -> Any
 
 def _finish_done(call: Call, future: Any) -> None:
     call.paused_ns = perf_counter_ns()
-    finish(call, thread.clock, _failure_of(future))
+    with suppress(BudgetExceeded):  # who waits for the future has its result
+        finisher(call.site)(call, thread.clock, _failure_of(future))
 
 
 def _failure_of(future: Any) -> BaseException | None:
