@@ -13,7 +13,8 @@ from types import ModuleType
 from typing import Any
 
 from codoperf_otel._calls.foreign_code import failed
-from codoperf_otel._frameworks.recorded import Execution, block, recorded, recorded_in
+from codoperf_otel._frameworks.recorded import Execution, block, recorded_in
+from codoperf_otel._frameworks.returned_failures import ToolError, with_failures
 from codoperf_otel._patching.replacing import ABSENT, Replacement
 
 ORIGIN = "claude-agent-sdk"
@@ -35,7 +36,12 @@ def replacements(name: str, module: ModuleType) -> Iterator[Replacement]:
 def _handler(tool: Any) -> Callable[..., Any]:
     """A tool's function, wherever it is taken from the tool to be called."""
     execution = Execution("tool", tool.name, ORIGIN)
-    return recorded(vars(tool)["handler"], lambda *_: execution)
+    return with_failures(vars(tool)["handler"], lambda *_: execution, _failure)
+
+
+def _failure(result: Any, _: Any) -> Exception | None:
+    """How a tool failed that does not raise, but says so in what it returns."""
+    return ToolError() if isinstance(result, dict) and result.get("is_error") else None
 
 
 def _set_handler(tool: Any, handler: Callable[..., Any]) -> None:

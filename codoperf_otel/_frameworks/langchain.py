@@ -22,9 +22,6 @@ def _execution(tool: Any, *_: Any, **__: Any) -> Execution:
 
 
 def _failure(result: Any, *_: Any, **__: Any) -> Exception | None:
-    """How a tool failed whose exception its own ``handle_tool_error`` answers for: a message says so.
-
-    Its text is what the tool returns, so it is not recorded.
-    """
+    """How a tool failed whose exception its own ``handle_tool_error`` answers for: a message says so."""
     has_failed = getattr(result, "status", None) == "error"
-    return ToolError("the tool returned an error") if has_failed else None
+    return ToolError() if has_failed else None

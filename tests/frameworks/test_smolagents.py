@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from observed import BURNT, burn, check_tools, counted
+from observed import BURNT, burn, check_tools, counted, failing
 from smolagents import CodeAgent, Model, MultiStepAgent, Tool, ToolCallingAgent, tool
 from smolagents.models import ChatMessage, ChatMessageToolCall, ChatMessageToolCallFunction, MessageRole
 
@@ -109,7 +109,7 @@ def test_an_agent_that_writes_code(recorded):
 
 
 def test_a_tool_that_fails(recorded):
-    """The agent goes on as without us, and the tool's span has the exception."""
+    """The agent goes on as without us, and the tool has failed."""
 
     @tool
     def search() -> str:
@@ -117,12 +117,23 @@ def test_a_tool_that_fails(recorded):
         raise LookupError("nothing")
 
     model = Scripted({"search": {}}, {"final_answer": {"answer": "gave up"}})
-    assert ToolCallingAgent(tools=[search], model=model, verbosity_level=0).run("go") == "gave up"
-    failed = [span for span in recorded.of("execute_tool") if "error.type" in span.attributes]
-    assert [(span.name, span.attributes["error.type"]) for span in failed] == [
-        ("execute_tool search", "LookupError")
-    ]
+    with failing(recorded, "search", "ToolCallingAgent", "LookupError"):
+        assert ToolCallingAgent(tools=[search], model=model, verbosity_level=0).run("go") == "gave up"
     assert recorded.agents() == ["ToolCallingAgent"]
+
+
+def test_code_whose_tool_fails(recorded):
+    """The same for an agent that writes code."""
+
+    @tool
+    def search() -> str:
+        """Finds."""
+        raise LookupError("nothing")
+
+    codes = (f"Thought: so\n<code>\n{code}\n</code>" for code in ("search()", "final_answer('gave up')"))
+    agent = CodeAgent(tools=[search], model=Scripted(*codes), name="planner", verbosity_level=0)
+    with failing(recorded, "search", "planner", "LookupError"):
+        assert agent.run("go") == "gave up"
 
 
 def test_uninstrumenting_restores(unrecorded):
