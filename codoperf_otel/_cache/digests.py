@@ -7,10 +7,11 @@ local to a function has none: its entry stays in memory.
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 from collections.abc import Callable, Hashable
 from typing import Any
+
+from codoperf_otel._telemetry.paths import is_file, real_path
 
 PROGRAM = ("__main__", "__mp_main__")
 
@@ -72,6 +73,6 @@ def module_or_file(name: str) -> str:
     if name not in PROGRAM:
         return name
     file: str | None = getattr(sys.modules.get(name), "__file__", None)
-    if not file or not os.path.isfile(file):  # noqa: PTH113
+    if not file or not is_file(file):
         raise NotPortableError(f"{name} has no file")
-    return os.path.realpath(file)
+    return real_path(file)
