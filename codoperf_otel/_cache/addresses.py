@@ -32,6 +32,22 @@ class Function(NamedTuple):
     key: Callable[..., Any] | None = None
 
 
+class Pickled(NamedTuple):
+    """What a cached function takes along to another process, which may run another program."""
+
+    explanation: CacheExplanation
+    program: str | None
+    """The file of the program in which it was pickled first."""
+
+
+def program() -> str | None:
+    """The file of the program that this process runs, if it has one."""
+    try:
+        return module_or_file(PROGRAM[0])
+    except NotPortableError:
+        return None
+
+
 def explain(function: Function) -> CacheExplanation:
     """What distinguishes a function from every other one and from its other versions."""
     what = CacheExplanation(function.cache, version=function.version)
