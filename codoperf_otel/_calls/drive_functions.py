@@ -7,7 +7,6 @@ with local names for what they use.
 from __future__ import annotations
 
 import inspect
-from functools import partial
 from time import perf_counter_ns, thread_time_ns
 from typing import Any, cast
 
@@ -97,7 +96,7 @@ def _awaited(result: Any, call: Call) -> Any:
         waiting.__name__, waiting.__qualname__ = result.__name__, result.__qualname__
         return waiting
     if hasattr(type(result), "add_done_callback"):
-        result.add_done_callback(partial(_finish_done, call))
+        result.add_done_callback(_Unfinished(call))
     else:
         finish(call, thread.clock)
     return result
@@ -131,9 +130,23 @@ async def _finish_with(coroutine: Any, call: Call, unstarted: _Unstarted) -> Any
     return result
 
 
-def _finish_done(call: Call, future: Any) -> None:
-    call.paused_ns = perf_counter_ns()
-    finish(call, thread.clock, _failure_of(future))
+class _Unfinished:
+    """Ends the call of a future when that is done, or is let go of before."""
+
+    def __init__(self, call: Call) -> None:
+        self._call: Call | None = call
+
+    def __call__(self, future: Any) -> None:
+        self._end(_failure_of(future))
+
+    def __del__(self) -> None:
+        self._end(GeneratorExit())
+
+    def _end(self, error: BaseException | None) -> None:
+        call, self._call = self._call, None
+        if call is not None:
+            call.paused_ns = perf_counter_ns()
+            finish(call, thread.clock, error)
 
 
 def _failure_of(future: Any) -> BaseException | None:

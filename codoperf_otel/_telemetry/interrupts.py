@@ -47,20 +47,21 @@ def _callers(trace: TracebackType | None) -> Iterator[FrameType]:
 
 
 def is_of_signal_handler(error: BaseException) -> bool:
-    """Whether a frame of the error's traceback is that of a signal handler."""
-    handlers = _codes_of_handlers()
-    trace: TracebackType | None = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code in handlers:
-            return True
-        trace = trace.tb_next
-    return False
+    """Whether a frame below the one that has caught the error is that of a signal handler."""
+    trace = error.__traceback__
+    codes = set(_codes_below(trace))
+    return bool(codes) and not codes.isdisjoint(_codes_of_handlers())
+
+
+def _codes_below(trace: TracebackType | None) -> Iterator[CodeType]:
+    while trace is not None and (trace := trace.tb_next) is not None:
+        yield trace.tb_frame.f_code
 
 
 def _codes_of_handlers() -> set[CodeType]:
     import signal  # only where something failed
 
-    handlers = (signal.getsignal(number) for number in signal.valid_signals())
+    handlers = map(signal.getsignal, range(1, signal.NSIG))  # in half the time of `valid_signals`
     return {code for handler in handlers for code in _codes(handler)}
 
 
