@@ -248,6 +248,31 @@ def test_calls_import_nothing(setup, tmp_path):
     assert (done.stdout, done.stderr) == ("\n", "")
 
 
+FIRST_BLOCK = """
+import sys
+import codoperf_otel as co
+from codoperf_otel.testing import capture_telemetry
+
+captured = capture_telemetry()
+if sys.argv[1] == "instrument":
+    co.instrument()
+else:
+    captured.__enter__()
+before = set(sys.modules)
+with co.performance_context("block"):
+    pass
+print(*(name for name in set(sys.modules) - before if name.startswith("codoperf_otel")))
+"""
+
+
+@pytest.mark.parametrize("setup", ["instrument", "capture_telemetry"])
+def test_a_set_up_loads_what_operations_need(setup):
+    """The first one in a program does not, as the span around it would then have the CPU time of that."""
+    program = [sys.executable, "-c", FIRST_BLOCK, setup]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("\n", "")
+
+
 IN_THE_MIDST = """
 import sys
 import codoperf_otel as co
