@@ -932,6 +932,37 @@ def test_columns_without_room_are_named(view, width, missing):
         assert max(map(len, screen.splitlines())) <= width
 
 
+@pytest.mark.parametrize("width", [40, 80, 100, 120])
+def test_all_that_an_agent_took_is_shown_on_each_screen(view, width):
+    """Where the columns have no room side by side, they stand below each other, each once."""
+    run = {
+        "gen_ai.agent.name": "complexity-reviewer",
+        "gen_ai.operation.name": "invoke_agent",
+        "codoperf.cpu.child_process_time": 2.0,
+        "codoperf.suspended.time": 0.5,
+        "codoperf.process.memory.peak": 3 << 20,
+    }
+    tool = {"gen_ai.agent.name": "complexity-reviewer", "gen_ai.operation.name": "execute_tool"}
+    of_it = {"gen__ai_agent_name": "complexity-reviewer"}
+    screen = view(
+        "\n".join(
+            (
+                spans_line(span(1, given=MEASURED | run), span(2, 1, given=tool)),
+                points_line("codoperf.cache.lookups", lookups(7, **of_it)).replace("gen..ai", "gen_ai"),
+                points_line("codoperf.cache.saved.time", point(4, **of_it)).replace("gen..ai", "gen_ai"),
+            )
+        ),
+        options=("--width", str(width)),
+    )
+    table = screen.partition("\nAgents\n")[2].partition("\n\n")[0].splitlines()
+    heads = [re.split(r" {2,}", line)[1:] for line in table if line.startswith("agent ")]
+    shown = [title for head in heads for title in head]
+    wanted = ["wall", "total CPU", "child CPU", "waiting", "peak", "tools", "hits", "saved", "errors"]
+    assert [title for title in shown if title != "lazy"] == wanted
+    assert len(heads) == 1 if width >= 100 else len(heads) > 1
+    assert max(map(len, table)) <= width
+
+
 def test_without_anything_to_explain_there_is_no_legend(view):
     """What shows metrics alone ends with the last of them."""
     assert view(points_line("jobs", point(3))).splitlines()[-1].startswith("jobs ")

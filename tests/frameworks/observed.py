@@ -85,6 +85,12 @@ def runs_of(agent: str) -> int:
     return found["invocations"] if found else 0
 
 
+def cpu_of(agent: str) -> float:
+    """The CPU seconds of an agent that the report has."""
+    found = co.agent_report().to_dict().get(agent)
+    return (found["self"]["cpu_seconds"] or 0.0) if found else 0.0
+
+
 def errors_of(agent: str) -> int:
     """How many errors of an agent the report has."""
     found = co.agent_report().to_dict().get(agent)

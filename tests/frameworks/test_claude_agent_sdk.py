@@ -121,6 +121,20 @@ def test_a_client(recorded):
     assert recorded.of("invoke_agent")[0].attributes[CHILD_CPU] > 0.1
 
 
+def test_uninstrumenting_while_a_client_is_connected(recorded):
+    """Its run ends all the same."""
+
+    async def run():
+        async with ClaudeSDKClient(options(tools())) as client:
+            co.uninstrument_agents()
+            await client.query("go")
+            return await answers(client.receive_response())
+
+    assert asyncio.run(run()) == ["done: claude, claude"]
+    assert co.current_agent() is None
+    assert recorded.agents() == ["claude"]
+
+
 def test_a_client_that_cannot_connect(recorded):
     """The program gets the SDK's exception, and no agent is left in force."""
 
