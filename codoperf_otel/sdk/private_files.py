@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-import weakref
 from pathlib import Path
 
 from codoperf_otel._ownership import demand_ours, demand_own_folder, demand_trusted_links, make_folder
 from codoperf_otel._telemetry.interrupts import raise_interrupt
+from codoperf_otel._telemetry.living import Living
 from codoperf_otel._telemetry.paths import is_link
 
 # not through a symbolic link, not waiting for the reader of a FIFO; on Windows, lines end as they are written
@@ -50,7 +50,7 @@ class OpenFile:
             os.close(descriptor)
 
 
-_open: weakref.WeakSet[OpenFile] = weakref.WeakSet()
+_open: Living[OpenFile] = Living()
 
 
 def _identity(found: os.stat_result) -> tuple[int, int]:
@@ -59,7 +59,7 @@ def _identity(found: os.stat_result) -> tuple[int, int]:
 
 def _forked() -> None:
     """In a forked child: locks on the files of its parent's would otherwise outlive that."""
-    for file in list(_open):
+    for file in _open:
         file.close()
     _open.clear()
 
