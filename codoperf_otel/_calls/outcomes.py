@@ -34,6 +34,11 @@ def outcome_of(error: BaseException) -> str | None:
 
 def _cancellations() -> list[type[BaseException]]:
     """The exceptions by which the libraries that are loaded cancel a task."""
-    known = (("asyncio", "CancelledError"), ("concurrent.futures", "CancelledError"), ("trio", "Cancelled"))
+    known = (
+        ("asyncio", "CancelledError"),
+        ("concurrent.futures", "CancelledError"),
+        ("trio", "Cancelled"),
+        ("greenlet", "GreenletExit"),
+    )
     found = (getattr(sys.modules.get(module), name, None) for module, name in known)
     return [kind for kind in found if isinstance(kind, type)]
