@@ -81,8 +81,10 @@ def _is_same(site: Site, span: Span, known: Attributes) -> bool:
 
 
 def _shared_with_library(call: Call, span: Span, given: Attributes) -> Span | None:
+    if hasattr(span, _TAKEN):
+        return None
     known: Attributes | None = getattr(span, "attributes", None)
-    if known is None or hasattr(span, _TAKEN) or not span.is_recording():
+    if known is None or not span.is_recording():
         return None
     if not _is_same(call.site, span, known):
         return None
