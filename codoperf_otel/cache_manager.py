@@ -7,11 +7,12 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from codoperf_otel._cache import once_only
-from codoperf_otel._cache.chosen_tiers import ChosenTier, DiskTier, MemoryTier, RedisTier
-from codoperf_otel._cache.encoding import encode
+from codoperf_otel._cache.chosen_tiers import ChosenTier, DiskTier, MemoryTier, RedisTier, split
 from codoperf_otel._cache.explanation import CacheExplanation
-from codoperf_otel._cache.functions import CacheInfo, FunctionCache, Options, wrap
+from codoperf_otel._cache.functions import CacheInfo, FunctionCache, wrap
+from codoperf_otel._cache.keys import key_of_value
 from codoperf_otel._cache.namespace import MANAGERS_OWN, Namespace
+from codoperf_otel._cache.options import Options
 from codoperf_otel._cache.pickling import Unpickled
 from codoperf_otel._cache.store import Store
 from codoperf_otel._cache.tiers import Item
@@ -91,11 +92,11 @@ class CacheManager:
         if tiers is None:
             choose = lambda: [self._disk.make] if _has_disk(disk) else []  # noqa: E731
         elif cache_dir is None and disk is None:
-            limit, max_bytes, behind = _split(tiers)
+            limit, max_bytes, behind = split(tiers)
             self._disk = next((tier for tier in behind if isinstance(tier, DiskTier)), self._disk)
             choose = lambda: [tier.make for tier in behind]  # noqa: E731
         else:
-            raise setting_error("tiers", list(tiers), "given without cache_dir and disk")
+            raise setting_error("tiers", tiers, "given without cache_dir and disk")
         self._store = Store(name, limit, choose, max_bytes)
         self._store.memory.belongs_to(self, "_store.memory")
         self._namespace = self._store.add(Namespace(name, lambda: f"{MANAGERS_OWN} {name}"))
@@ -124,7 +125,7 @@ class CacheManager:
             TypeError: `key` is of a type that cannot be a key.
         """
         if type(key) is not str:
-            key = encode(key)
+            key = key_of_value(key)
         entry, memory = self._entries.get(key), self._memory
         if entry is not None and entry.expires > memory.clock():
             around = runtime.get_current()
@@ -142,7 +143,7 @@ class CacheManager:
         """
         once_only.refuse("this value", value)
         seconds = self.default_ttl if ttl is None else _valid_ttl("ttl", ttl)
-        self._store.keep(self._namespace.location(encode(key)), Item(value, seconds, None))
+        self._store.keep(self._namespace.location(key_of_value(key)), Item(value, seconds, None))
 
     def clear(self) -> None:
         """Forget everything kept here, and in `cache_dir` or on the server what others have there, too."""
@@ -223,12 +224,14 @@ def cached_function(
     ('Ada', 'Ada')
 
     Raises:
-        TypeError: at decoration, for a generator function and for what is not callable, as `key` too; at a
-            call, for an argument without a key, and for a result that can be used once only: an iterator, a
-            coroutine, a future, an open file, a lock.
+        TypeError: at decoration, for a generator function, for what is not callable, as `key` too, and for a
+            `cache_manager` that is none; at a call, for an argument without a key, and for a result that can
+            be used once only: an iterator, a coroutine, a future, an open file, a lock.
         ValueError: `ttl` or `stale_if_error` is no number from 0 up.
     """
     manager = _cache_manager if cache_manager is None else cache_manager
+    if not isinstance(manager, CacheManager):
+        raise TypeError(f"cache_manager is {manager!r}: it must be a CacheManager, or None")
     if key is not None and not callable(key):
         raise TypeError(f"key is {key!r}: it must be a function of the arguments, or None")
     grace = _valid_ttl("stale_if_error", stale_if_error)
@@ -250,15 +253,6 @@ def _cached(func: Any, manager: CacheManager, options: Options) -> Any:
 def _has_disk(chosen: bool | None) -> bool:
     """Whether there is a disk tier. The variable is read at the first use, not at this package's import."""
     return flag(CACHE_DISK, True) if chosen is None else chosen
-
-
-def _split(tiers: Sequence[MemoryTier | ChosenTier]) -> tuple[int, int | None, list[ChosenTier]]:
-    """The most entries and bytes of the memory tier in front, 0 if there is none, and the tiers behind it."""
-    behind = [tier for tier in tiers if not isinstance(tier, MemoryTier)]
-    front = [tier for tier in tiers[:1] if isinstance(tier, MemoryTier)]
-    if not tiers or len(front) + len(behind) < len(tiers):
-        raise setting_error("tiers", list(tiers), "some tiers, of which only the first may be a MemoryTier")
-    return sum(tier.max_items for tier in front), front[0].max_bytes if front else None, behind
 
 
 def _valid_ttl(setting: str, value: Any) -> float:

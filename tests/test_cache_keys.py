@@ -370,6 +370,19 @@ class TestIdentity:
         assert Keys(wrapper).is_method
 
 
+def test_members_of_enumerations():
+    """By name and value, which an edit may change; by name alone where the value has no key."""
+
+    def members(first):
+        return Enum("Kind", {"FIRST": first, "OTHER": object()}, module="kinds")
+
+    one, two = members([1]), members([2])
+    digest = lambda member: digests.digest(encode(member))  # noqa: E731
+    assert digest(one.FIRST) == digest(members([1]).FIRST)
+    assert digest(one.FIRST) != digest(two.FIRST)
+    assert digest(one.OTHER) == digest(two.OTHER)
+
+
 PROGRAM = """
 import enum
 from codoperf_otel._cache import addresses, digests, encoding

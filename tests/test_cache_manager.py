@@ -7,6 +7,7 @@ import functools
 import gc
 import inspect
 import io
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import tempfile
 import threading
 import weakref
 from concurrent.futures import Future
+from functools import partial
 from unittest.mock import MagicMock
 
 import pytest
@@ -22,7 +24,14 @@ from codoperf_otel import cache_manager
 from codoperf_otel._cache import clocks
 from codoperf_otel._telemetry import names
 from codoperf_otel.agents import agent
-from codoperf_otel.cache_manager import CacheManager, cached_function, clear_cache, get_cache_stats
+from codoperf_otel.cache_manager import (
+    CacheManager,
+    DiskTier,
+    MemoryTier,
+    cached_function,
+    clear_cache,
+    get_cache_stats,
+)
 
 
 @pytest.fixture
@@ -150,9 +159,27 @@ class TestManager:
             CacheManager(max_memory_items=value)
 
     def test_key_without_a_key(self, manager):
-        """An object that cannot be a key is an error."""
-        with pytest.raises(TypeError):
-            manager.get(object())
+        """An object that cannot be a key is an error that says so."""
+        for use in (manager.get, partial(manager.set, value=1)):
+            with pytest.raises(TypeError, match=r"cannot be a key: object has no key .*__cache_key__"):
+                use(object())
+
+    @pytest.mark.parametrize(
+        "tiers", [[None], "ab", [MemoryTier], [DiskTier], 5, [], [DiskTier(), MemoryTier()]]
+    )
+    def test_wrong_tiers_are_named(self, tiers):
+        """Setting, value and what is allowed."""
+        with pytest.raises(ValueError, match=r"^tiers is .*: it must be a list of DiskTier\(…\)"):
+            CacheManager(tiers=tiers)
+
+    def test_wrong_manager_and_serializer_are_named(self, tmp_path, caplog):
+        """A manager that is none, a serializer without the methods, and one that returns no bytes."""
+        with pytest.raises(TypeError, match="cache_manager is 'x': it must be a CacheManager"):
+            cached_function(cache_manager="x")
+        with pytest.raises(ValueError, match="serializer is 'x': it must be an object with dumps"):
+            DiskTier(serializer="x")
+        CacheManager(tiers=[DiskTier(tmp_path, serializer=json)]).set("a", 1)
+        assert "dumps() of builtins:module returned str, not bytes" in caplog.text
 
     def test_manager_is_freed(self, manager):
         """Nothing global keeps a manager, its entries or its file open."""

@@ -120,30 +120,42 @@ def test_function_of_main(tmp_path):
     program.write_text(
         textwrap.dedent("""
             import subprocess, sys, cloudpickle
+            from dataclasses import dataclass
             from codoperf_otel import CacheManager, cached_function, monitor_performance
 
             @cached_function(cache_manager=CacheManager(sys.argv[1]))
             def lookup(x):
-                return [x, sys.argv[0]]
+                return [repr(x), sys.argv[0]]
 
             @monitor_performance
             def work(x):
                 return lookup(x)
 
-            kept = work(1)
-            sys.stdout.buffer.write(cloudpickle.dumps((work, lookup, kept)))
+            @dataclass
+            class Place:
+                name: str
+
+                @classmethod
+                @cached_function(cache_manager=CacheManager(sys.argv[1]))
+                def named(cls, name):
+                    return [name, sys.argv[0]]
+
+            asked = lambda: (work(1), lookup(Place("here")), Place.named("there"))
+            kept = asked()
+            sys.stdout.buffer.write(cloudpickle.dumps((work, lookup, asked, kept)))
         """)
     )
     worker = textwrap.dedent("""
         import pickle, sys
         sent = sys.stdin.buffer.read()
-        work, lookup, kept = pickle.loads(sent)
-        assert work(1) == kept, work(1)
-        assert lookup.cache_info()[:2] == (1, 0)
-        del work, lookup
+        work, lookup, asked, kept = pickle.loads(sent)
+        assert repr(asked()) == repr(kept)
+        assert lookup.cache_info()[:2] == (2, 0)
+        assert "program.py" in lookup.cache_explain().place
+        del work, lookup, asked
         again = pickle.loads(sent)[1]
-        assert again(1) == kept
-        assert again.cache_info()[:2] == (2, 0)
+        assert again(1) == kept[0]
+        assert again.cache_info()[:2] == (3, 0)
     """)
     command = [sys.executable, "-P", program, tmp_path / "cache"]
     sent = subprocess.run(command, check=True, capture_output=True, timeout=60).stdout

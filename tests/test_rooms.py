@@ -9,13 +9,15 @@ import re
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import pytest
 
 import codoperf_otel
+
+pytestmark = pytest.mark.once
 
 PACKAGE = Path(codoperf_otel.__file__).parent
 PUBLIC = (
@@ -366,10 +368,20 @@ MAY_CATCH = {
 }
 
 
+SWALLOWED = {"BaseException", "Exception", "OSError", "RuntimeError", "UNREADABLE"}
+DENIALS = {
+    "exists", "is_block_device", "is_char_device", "is_dir", "is_fifo", "is_file", "is_junction", "is_mount",
+    "is_socket", "is_symlink", "isdir", "isfile", "islink", "ismount", "lexists", "makedirs", "realpath",
+    "resolve", "samefile",
+}  # fmt: skip
+"""They take every `OSError` for a no, some of them from Python 3.14 on only."""
+COMMANDS = ("cli/", "demo/", "mcp/", "_imports/", "_report/", "_cache/upkeep")
+
+
 def swallows(handler: ast.ExceptHandler) -> bool:
     """Whether what catches any `Exception`, or errors that time-outs may be, does not ask whose it is."""
     caught = {node.id for node in ast.walk(handler.type) if isinstance(node, ast.Name)}
-    if not caught & {"BaseException", "Exception", "OSError", "RuntimeError", "UNREADABLE"}:
+    if not caught & SWALLOWED:
         return False
     asks = {"failed", "raise_interrupt", "_raise_interrupt"}
     return not any(
@@ -379,16 +391,39 @@ def swallows(handler: ast.ExceptHandler) -> bool:
     )
 
 
+def in_programs(swallow: type[ast.AST], does: Callable[[ast.AST], bool]) -> set[str]:
+    """The files, but for those of commands, in which some node of a kind does that."""
+    return {
+        f"{name}.py"
+        for name, tree in TREES.items()
+        if not name.startswith(COMMANDS)
+        and any(isinstance(node, swallow) and does(node) for node in ast.walk(tree))
+    }
+
+
 def test_nobody_swallows_what_a_signal_handler_raises():
     """Whoever catches every exception, or errors that time-outs may be, raises those of handlers again."""
-    swallowing = {
-        path.relative_to(PACKAGE).as_posix()
-        for path in PACKAGE.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ExceptHandler) and swallows(node)
-    }
-    of_programs = {name for name in swallowing if not name.startswith(("cli/", "demo/"))}
-    assert of_programs <= MAY_CATCH, of_programs
+    swallowing = in_programs(ast.ExceptHandler, swallows)
+    assert swallowing <= MAY_CATCH, swallowing
+
+
+def takes_for_no(call: ast.Call) -> bool:
+    """Whether a call takes any error for a no, or lets it pass."""
+    method, function = (getattr(call.func, part, "") for part in ("attr", "id"))
+    if "suppress" in (method, function):
+        return bool(
+            SWALLOWED
+            & {node.id for each in call.args for node in ast.walk(each) if isinstance(node, ast.Name)}
+        )
+    is_strict = any(keyword.arg == "strict" for keyword in call.keywords)
+    makes_some = method == "mkdir" and any(keyword.arg == "exist_ok" for keyword in call.keywords)
+    is_of_path = method != "resolve" or not call.args
+    return makes_some or (method in DENIALS and is_of_path and not is_strict)
+
+
+def test_nobody_takes_a_time_out_for_a_no():
+    """What stands at a path is asked by `_telemetry.paths`, and nothing suppresses what a time-out may be."""
+    assert in_programs(ast.Call, takes_for_no) == set()
 
 
 def guarded(node: ast.AST, is_guarded: bool = False) -> Iterator[ast.AST]:

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
+from random import Random
 
 import grpc
 import pytest
@@ -360,10 +361,54 @@ def test_a_finalizer_may_append_while_the_courier_has_the_file(tmp_path):
     """Its record is written when the file is free again."""
     writer = writer_at(tmp_path)
     writer.append(b"one", 1)
-    with writer.alone():
+
+    def work():
         writer.append(b"two", 1)
-        assert [record.payload for record in writer.segment.unsent()] == [b"one"]
+        return [record.payload for record in writer.segment.unsent()]
+
+    assert writer.alone(work) == [b"one"]
     assert [record.payload for record in writer.segment.unsent()] == [b"one", b"two"]
+    writer.close()
+
+
+def test_a_file_that_others_may_write_is_not_believed(tmp_path, caplog):
+    """They could have put in what they like: it is not sent, and stays as it is, with one warning."""
+    writer = writer_at(tmp_path)
+    writer.append(b"one", 1)
+    writer.close()
+    (path,) = writer.folder.paths()
+    path.chmod(0o620)
+    for _ in range(2):
+        assert list(writer.folder.orphans()) == []
+    assert stat.S_IMODE(path.stat().st_mode) == 0o620
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    path.chmod(0o640)
+    assert unsent(tmp_path) == [b"one"]
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX signals")
+def test_time_outs_leave_the_spool_free_and_reach_the_program(tmp_path):
+    """A handler that raises while a record is written costs no lock, and none of its exceptions is lost."""
+    writer = writer_at(tmp_path)
+    random = Random(1)
+
+    def handler(*_):
+        raise TimeoutError
+
+    before, caught, armed = signal.signal(signal.SIGALRM, handler), 0, 300
+    try:
+        for _ in range(armed):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, 3e-4))
+                while True:
+                    writer.alone(lambda: None)
+            except TimeoutError:
+                caught += 1
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert caught == armed
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(writer.alone, lambda: "free").result(timeout=10) == "free"
     writer.close()
 
 

@@ -26,6 +26,8 @@ from rich.cells import cell_len
 from codoperf_otel.cli import main
 from codoperf_otel.cli._text_report import console
 
+pytestmark = pytest.mark.once
+
 DATA = Path(__file__).parent / "data"
 SECOND = 10**9
 START = 1_764_000_000 * SECOND

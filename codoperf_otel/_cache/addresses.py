@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from types import FunctionType, MethodType
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from codoperf_otel._cache.members import carried, is_ours
 from codoperf_otel._cache.own_sources import Sources, sources_of
 from codoperf_otel._cache.reached_code import Reach
 from codoperf_otel._telemetry.interrupts import raise_interrupt
+from codoperf_otel._telemetry.paths import real_path
 
 _LONGEST_NAME = 100
 _DIGITS = 32
@@ -30,6 +30,22 @@ class Function(NamedTuple):
     names: Hashable = None
     version: str | None = None
     key: Callable[..., Any] | None = None
+
+
+class Pickled(NamedTuple):
+    """What a cached function takes along to another process, which may run another program."""
+
+    explanation: CacheExplanation
+    program: str | None
+    """The file of the program in which it was pickled first."""
+
+
+def program() -> str | None:
+    """The file of the program that this process runs, if it has one."""
+    try:
+        return module_or_file(PROGRAM[0])
+    except NotPortableError:
+        return None
 
 
 def explain(function: Function) -> CacheExplanation:
@@ -59,7 +75,7 @@ def _place_of(module: str) -> str | None:
         return module_or_file(module)
     found = home(module)
     if found.paths:
-        return os.path.realpath(found.paths[0])
+        return real_path(found.paths[0])
     return " ".join(each.partition("-")[0] for each in found.distributions) or None
 
 

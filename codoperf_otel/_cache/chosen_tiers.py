@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -73,7 +74,7 @@ class DiskTier:
 
     Raises:
         TypeError: `folder` is no path.
-        ValueError: `max_bytes` or `max_age` is no number above 0.
+        ValueError: `max_bytes` or `max_age` is no number above 0, or `serializer` does not have both methods.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class DiskTier:
         self._given_folder = None if folder is None else Path(folder)
         self.max_bytes = int(positive("max_bytes", max_bytes))
         self.max_age = positive("max_age", max_age)
-        self._serializer = serializer
+        self._serializer = _checked_serializer(serializer)
 
     @LateAttribute
     def folder(self) -> Path:
@@ -138,7 +139,7 @@ class RedisTier:
         self.timeout = positive("timeout", timeout)
         self.prefix = prefix
         self._secret = secret
-        self._serializer = serializer
+        self._serializer = _checked_serializer(serializer)
 
     def make(self, on_evict: EvictedFrom) -> Tier:
         """The tier itself, when it is first asked."""
@@ -148,6 +149,31 @@ class RedisTier:
         secret = (self._secret or "").encode("utf-8", "surrogatepass")
         made: Tier = module.Redis(server, partial(on_evict, names.REDIS), codecs, secret)
         return made
+
+
+def split(tiers: Any) -> tuple[int, int | None, list[ChosenTier]]:
+    """The most entries and bytes of the memory tier in front, 0 if there is none, and the tiers behind it.
+
+    Raises:
+        ValueError: they are no tiers, or a memory tier is not in front.
+    """
+    given = list(tiers) if isinstance(tiers, Sequence) else []
+    behind = [tier for tier in given if not isinstance(tier, MemoryTier)]
+    front = [tier for tier in given[:1] if isinstance(tier, MemoryTier)]
+    if not given or len(front) + len(behind) < len(given) or not all(map(_is_tier, behind)):
+        allowed = "a list of DiskTier(…) and the like, of which only the first may be a MemoryTier(…)"
+        raise setting_error("tiers", tiers, allowed)
+    return sum(tier.max_items for tier in front), front[0].max_bytes if front else None, behind
+
+
+def _is_tier(tier: object) -> bool:
+    return not isinstance(tier, type) and callable(getattr(tier, "make", None))
+
+
+def _checked_serializer(serializer: Serializer | None) -> Serializer | None:
+    if serializer is None or all(callable(getattr(serializer, name, None)) for name in ("dumps", "loads")):
+        return serializer
+    raise setting_error("serializer", serializer, "an object with dumps(value) and loads(data), or None")
 
 
 def _module() -> Any:

@@ -153,7 +153,10 @@ class Codecs:
                 return Encoded(codec.name, data)
         if self._last is None:
             raise TypeError(f"a value of type {type(value).__qualname__} would have to be pickled")
-        return Encoded(self._last_name, self._last.dumps(value))
+        written = self._last.dumps(value)
+        if not isinstance(written, bytes):
+            raise TypeError(f"dumps() of {self._last_name} returned {type(written).__qualname__}, not bytes")
+        return Encoded(self._last_name, written)
 
     def decode(self, codec: str, data: bytes) -> Any:
         """The value again.

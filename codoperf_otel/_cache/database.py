@@ -39,6 +39,7 @@ from codoperf_otel._cache.sqlite import (
 )
 from codoperf_otel._once import LateAttribute, Once
 from codoperf_otel._telemetry.interrupts import raise_interrupt
+from codoperf_otel._telemetry.living import Living
 
 if TYPE_CHECKING:
     import sqlite3
@@ -60,7 +61,7 @@ _inside_sqlite = _forks.ForkSafeLock()
 """One for all: a forked child would wait for a lock of SQLite's own that a thread of its parent has."""
 
 
-_living: weakref.WeakSet[Database] = weakref.WeakSet()
+_living: Living[Database] = Living()
 
 
 def _close(connection: sqlite3.Connection) -> None:
@@ -148,7 +149,7 @@ class Database:
 
     def _begin_anew(self, without: str | None) -> None:
         path = Path(self._path)
-        for each in list(_living):  # a file takes its room until nobody has it open
+        for each in _living:  # a file takes its room until nobody has it open
             if each._path == self._path:
                 each.close()
         try:

@@ -7,10 +7,13 @@ local to a function has none: its entry stays in memory.
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 from collections.abc import Callable, Hashable
+from itertools import repeat
 from typing import Any
+
+from codoperf_otel._cache.members import stands_in_its_module
+from codoperf_otel._telemetry.paths import is_file, real_path
 
 PROGRAM = ("__main__", "__mp_main__")
 
@@ -28,8 +31,8 @@ def digest(key: Hashable) -> str:
     return hashlib.sha256(portable(key)).hexdigest()
 
 
-def portable(key: Any) -> bytes:
-    """A key as bytes, which say where they end.
+def portable(key: Any, program: str | None = None) -> bytes:
+    """A key as bytes, which say where they end. `program` is where classes stand that were pickled by value.
 
     Raises:
         NotPortableError: the key holds what only this process knows.
@@ -38,28 +41,30 @@ def portable(key: Any) -> bytes:
     if kind is str:  # written out, like tuples: a frame less
         tag, data = b"s", key.encode("utf-8", "surrogatepass")
     elif kind is tuple:
-        tag, data = b"(", b"".join(map(portable, key))
+        tag, data = b"(", b"".join(map(portable, key, repeat(program)))
+    elif kind is frozenset:
+        tag, data = b"{", b"".join(sorted(map(portable, key, repeat(program))))
     elif kind in _WRITERS:
         tag, write = _WRITERS[kind]
         data = write(key)
     elif isinstance(key, type):
-        tag, data = b"t", f"{module_or_file(key.__module__)}:{_portable_name(key)}".encode()
+        tag, data = b"t", _portable_name(key, program).encode()
     else:
         raise NotPortableError(kind.__qualname__)
     return b"%b%d:%b" % (tag, len(data), data)
 
 
-def _portable_name(kind: type) -> str:
+def _portable_name(kind: type, program: str | None) -> str:
     if "<locals>" in kind.__qualname__:
         raise NotPortableError(kind.__qualname__)
-    return kind.__qualname__
+    is_pickled = program is not None and kind.__module__ in PROGRAM and not stands_in_its_module(kind)
+    return f"{program if is_pickled else module_or_file(kind.__module__)}:{kind.__qualname__}"
 
 
 _WRITERS: dict[type, tuple[bytes, Callable[[Any], bytes]]] = {
     type(None): (b"n", lambda _: b""),
     int: (b"i", lambda number: hex(number).encode()),
     bytes: (b"b", bytes),
-    frozenset: (b"{", lambda parts: b"".join(sorted(map(portable, parts)))),
 }
 
 
@@ -72,6 +77,6 @@ def module_or_file(name: str) -> str:
     if name not in PROGRAM:
         return name
     file: str | None = getattr(sys.modules.get(name), "__file__", None)
-    if not file or not os.path.isfile(file):  # noqa: PTH113
+    if not file or not is_file(file):
         raise NotPortableError(f"{name} has no file")
-    return os.path.realpath(file)
+    return real_path(file)

@@ -73,7 +73,13 @@ def _own_key(value: Any, levels: int) -> Hashable:
 
 
 def _member(value: Any, levels: int) -> Hashable:
-    return value.name or encode(value.value, levels)
+    """Its name and its value, which an edit may change; the name alone, where the value has no key."""
+    try:
+        return value.name, encode(value.value, levels)
+    except UnkeyableError:
+        if value.name is None:
+            raise
+        return value.name, None
 
 
 def _fields(value: Any, levels: int) -> Hashable:

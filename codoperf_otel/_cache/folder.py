@@ -10,6 +10,7 @@ from pathlib import Path
 
 from codoperf_otel._ownership import demand_ours, demand_own_folder, make_folder
 from codoperf_otel._telemetry.interrupts import raise_interrupt
+from codoperf_otel._telemetry.paths import is_there
 
 CLAIMS_FILE = "claims.lock"
 KEY_FILE = "signing.key"
@@ -53,7 +54,7 @@ def signing_key(folder: Path) -> bytes:
         OSError: it cannot be made, or is, or may become, another user's.
     """
     path = folder / KEY_FILE
-    if not path.exists():
+    if not is_there(path):
         _make_key(path)
     if hasattr(os, "geteuid"):
         _demand_private(path)
@@ -86,7 +87,7 @@ def _give_name(unnamed: Path, path: Path) -> None:
         os.link(unnamed, path)
     except OSError as error:  # another process was faster, or the file system has no links
         raise_interrupt(error)
-        if not path.exists():
+        if not is_there(path):
             unnamed.replace(path)
 
 
@@ -113,7 +114,7 @@ def remove(path: Path) -> None:
     Raises:
         OSError: it is another user's, or the folder does not allow it.
     """
-    if path.exists():
+    if is_there(path):
         prepare(path)
         _alone(path.parent, lambda: _unlink(path))
 

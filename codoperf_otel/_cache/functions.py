@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Hashable
 from functools import cache, partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from codoperf_otel._cache import addresses
-from codoperf_otel._cache.addresses import Function
+from codoperf_otel._cache.addresses import Function, Pickled
 from codoperf_otel._cache.async_loads import AsyncLoad, AsyncRefresh
 from codoperf_otel._cache.claims import Claims
 from codoperf_otel._cache.explanation import CacheExplanation
@@ -20,21 +20,13 @@ from codoperf_otel._cache.memory import BATCH
 from codoperf_otel._cache.methods import CachedMethod
 from codoperf_otel._cache.moments import NOTHING, Moments
 from codoperf_otel._cache.namespace import Location, MemoryItem, Namespace
+from codoperf_otel._cache.options import Manager, Options
 from codoperf_otel._cache.pickling import Unpickled
-from codoperf_otel._cache.store import Store
 from codoperf_otel._cache.tiers import Item
 from codoperf_otel._calls.context import agent_in
 from codoperf_otel._calls.runtime_context import runtime
 from codoperf_otel._calls.wrapping import like
 from codoperf_otel._telemetry import names
-
-
-class Manager(Protocol):
-    """What a function's cache takes from a `CacheManager`."""
-
-    name: str
-    default_ttl: float
-    _store: Store
 
 
 class CacheInfo(NamedTuple):
@@ -46,23 +38,16 @@ class CacheInfo(NamedTuple):
     currsize: int
 
 
-class Options(NamedTuple):
-    """What `cached_function` was asked for; `ttl` None stands for the manager's."""
-
-    ttl: float | None = None
-    prefix: str | None = None
-    version: str | None = None
-    key: Callable[..., Any] | None = None
-    disk: bool = True
-    stale_if_error: float = 0
-    span_events: bool = False
-    span_links: bool = False
-
-
 class FunctionCache:
     """The cache of one function: its namespace in a manager's store, its keys and its TTL."""
 
-    def __init__(self, func: Callable[..., Any], manager: Manager, options: Options) -> None:
+    def __init__(
+        self,
+        func: Callable[..., Any],
+        manager: Manager,
+        options: Options,
+        pickled: Pickled | None = None,
+    ) -> None:
         own = f"{getattr(func, '__module__', '?')}.{getattr(func, '__qualname__', repr(func))}"
         self.name = options.prefix or own
         self.func = func
@@ -70,7 +55,10 @@ class FunctionCache:
         self.keys = Keys(func, options.key)
         called = (manager.name, options.prefix)
         function = Function(func, self.name, called, options.version, options.key)
-        self._explained = cache(partial(addresses.explain, function))
+        self._pickled = pickled
+        self._explained = cache(
+            partial(addresses.explain, function) if pickled is None else lambda: pickled[0]
+        )
         state = addresses.state if options.version is None else addresses.owner
         self.namespace = self.store.add(
             Namespace(
@@ -78,6 +66,7 @@ class FunctionCache:
                 partial(_scope_of, self._explained) if options.disk else _nowhere,
                 partial(state, func),
                 options.stale_if_error,
+                None if pickled is None else pickled.program,
             )
         )
         self.marks = self._marks(options)
@@ -86,7 +75,8 @@ class FunctionCache:
         self.namespace.entries.belongs_to(self, "namespace.entries")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (_caches.token(self), self.func, self._manager, self._options, self.namespace.origin)
+        pickled = self._pickled or Pickled(self._explained(), addresses.program())
+        return _again, (_caches.token(self), self.func, self._manager, self._options, pickled)
 
     def _marks(self, options: Options) -> Marks | None:
         """What is put on spans. None: nothing, and a hit has nothing to do with it."""
@@ -190,7 +180,7 @@ _caches: Unpickled[FunctionCache] = Unpickled()
 
 
 def _again(
-    token: str, func: Callable[..., Any], manager: Manager, options: Options, origin: str | None
+    token: str, func: Callable[..., Any], manager: Manager, options: Options, pickled: Pickled
 ) -> FunctionCache:
     """The cache of a function that is unpickled. It stays as long as it has entries in memory.
 
@@ -198,8 +188,7 @@ def _again(
     """
 
     def make() -> FunctionCache:
-        made = FunctionCache(func, manager, options)
-        made.namespace.take_place(origin)
+        made = FunctionCache(func, manager, options, pickled)
         made.namespace.owner = made
         return made
 

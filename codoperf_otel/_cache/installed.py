@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from codoperf_otel._cache.digests import PROGRAM, NotPortableError
 from codoperf_otel._cache.members import members_of
 from codoperf_otel._telemetry.interrupts import raise_interrupt
+from codoperf_otel._telemetry.paths import is_folder, is_there
 
 _THIS = __name__.partition(".")[0]
 _FOLDERS = ("site-packages", "dist-packages")
@@ -114,7 +115,7 @@ def _distributions(site: str, top: str) -> tuple[str, ...]:
 def _is_shared(site: str, top: str) -> bool:
     """Whether several distributions may have parts of it: a package without a file of its own."""
     folder = os.path.join(site, top)
-    return os.path.isdir(folder) and not os.path.exists(os.path.join(folder, "__init__.py"))
+    return is_folder(folder) and not is_there(os.path.join(folder, "__init__.py"))
 
 
 @cache

@@ -73,6 +73,22 @@ def identity(value: Any) -> Hashable:
         return _Held(value)
 
 
+def key_of_value(value: Any) -> Hashable:
+    """The key of what a manager is asked for.
+
+    Raises:
+        TypeError: it has none.
+    """
+    try:
+        return encode(value)
+    except (UnkeyableError, RecursionError) as error:
+        raise TypeError(f"it cannot be a key: {_without_key(value, error)}") from None
+
+
+def _without_key(value: Any, why: Exception) -> str:
+    return f"{type(value).__qualname__} has no key ({why}); give its class a __cache_key__() method"
+
+
 class Keys:
     """The keys of one function's calls; `chosen` makes them in place of the arguments."""
 
@@ -145,8 +161,7 @@ class Keys:
             return encode(value)
         except (UnkeyableError, RecursionError) as error:
             raise TypeError(
-                f"{self._name}() cannot be cached by {which}: "
-                f"{type(value).__qualname__} has no key ({error}); give its class a __cache_key__() method"
+                f"{self._name}() cannot be cached by {which}: {_without_key(value, error)}"
             ) from None
 
 

@@ -59,8 +59,9 @@ class MemoryItem:
 class Namespace:
     """A cache's name, its entries in memory, what separates it on disk, and its counts.
 
-    `grace` is how many seconds an expired entry may still stand in for an error. `is_shared` is False once a
-    value could not be written outside this process.
+    `grace` is how many seconds an expired entry may still stand in for an error. `program` is the file of the
+    program in which the function was pickled. `is_shared` is False once a value could not be written outside
+    this process.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Namespace:
         find_origin: Callable[[], str | None],
         state: Callable[[], Hashable] | None = None,
         grace: float = 0,
+        program: str | None = None,
     ) -> None:
         self.name = name
         self.grace = grace
@@ -78,6 +80,7 @@ class Namespace:
         self.flights = Flights()
         self._find_origin = find_origin
         self._state = state
+        self._program = program
         self.forked()
 
     @LateAttribute
@@ -88,11 +91,6 @@ class Namespace:
     @LateAttribute
     def _place(self) -> bytes | None:
         return None if self.origin is None else portable(self.origin)
-
-    def take_place(self, origin: str | None) -> None:
-        """Have the place on disk of a cache of another process."""
-        vars(self)["origin"] = origin
-        vars(self).pop("_place", None)
 
     def forked(self) -> None:
         """Count from zero in a forked child."""
@@ -118,8 +116,8 @@ class Namespace:
             return None
         try:
             if self._state is not None:
-                place += portable(self._state())
-            return sha256(place + portable(key)).digest()
+                place += portable(self._state(), self._program)
+            return sha256(place + portable(key, self._program)).digest()
         except NotPortableError:
             return None
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from codoperf_otel._cache.digests import NotPortableError
 from codoperf_otel._cache.installed import Home, home, refuse_changed
+from codoperf_otel._telemetry.paths import is_folder, real_path
 
 _SOURCES = tuple(SOURCE_SUFFIXES)
 _CODE = (*SOURCE_SUFFIXES, *EXTENSION_SUFFIXES)
@@ -82,7 +83,7 @@ def _files(of: Home) -> list[tuple[str, str]]:
     """The files of a top-level module, each by its path within it."""
     found = []
     for path in of.paths:
-        if os.path.isdir(path):
+        if is_folder(path):
             found += [(file[len(path) :], file) for file in _below(path)]
         else:
             found.append((os.path.basename(path), path))
@@ -97,13 +98,13 @@ def _below(folder: str) -> Iterator[str]:
     seen = set()
     while folders:
         folder = folders.pop()
-        real = os.path.realpath(folder)
+        real = real_path(folder)
         if real not in seen:  # a link may lead back
             seen.add(real)
             for entry in _entries(folder):
                 if entry.name.endswith(_CODE):
                     yield entry.path
-                elif entry.name.isidentifier() and entry.name != "__pycache__" and entry.is_dir():
+                elif entry.name.isidentifier() and entry.name != "__pycache__" and is_folder(entry.path):
                     folders.append(entry.path)
 
 

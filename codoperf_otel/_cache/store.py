@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from threading import RLock
 from typing import Any
-from weakref import WeakSet, finalize
+from weakref import finalize
 
 from opentelemetry.metrics import Observation
 
@@ -26,6 +26,7 @@ from codoperf_otel._calls.lineages import before_reading
 from codoperf_otel._once import Once
 from codoperf_otel._telemetry import names
 from codoperf_otel._telemetry.interrupts import raise_interrupt
+from codoperf_otel._telemetry.living import Living
 
 log = logging.getLogger("codoperf_otel.cache")
 
@@ -49,9 +50,8 @@ class Store:
         self._choose = choose
         self._tiers: tuple[Tier, ...] = ()
         self.turns = Turns()
-        self.namespaces: WeakSet[Namespace] = WeakSet()
-        with counts.lock:
-            _stores.add(self)
+        self.namespaces: Living[Namespace] = Living()
+        _stores.add(self)
 
     @property
     def behind(self) -> tuple[Tier, ...]:
@@ -83,8 +83,7 @@ class Store:
 
     def add(self, namespace: Namespace) -> Namespace:
         """Keep the entries of that cache here."""
-        with counts.lock:
-            self.namespaces.add(namespace)
+        self.namespaces.add(namespace)
         return namespace
 
     def find(self, location: Location) -> Item | None:
@@ -158,7 +157,7 @@ class Store:
     def _clear(self, namespace: Namespace | None) -> None:
         for tier in reversed(self.tiers):
             tier.clear(namespace)
-        for each in list(self.namespaces) if namespace is None else [namespace]:
+        for each in self.namespaces if namespace is None else [namespace]:
             each.flights.clear()
 
     @contextmanager
@@ -184,23 +183,18 @@ def _evicted(store: str, tier: str, namespace: Namespace | None, reason: str, nu
         counts.evictions.add(counts.attributes(cache=store, tier=tier, reason=reason), number)
 
 
-_stores: WeakSet[Store] = WeakSet()
+_stores: Living[Store] = Living()
 """Every living store: its log is folded before a read, its entries are counted at the read."""
 
 
 def living() -> list[Store]:
     """Every store that is there."""
-    with counts.lock:
-        return list(_stores)
+    return list(_stores)
 
 
 def _living() -> list[tuple[Store, list[Namespace]]]:
     """The stores and the caches in use of each."""
-    with counts.lock:
-        return [
-            (store, [namespace for namespace in list(store.namespaces) if namespace.used])
-            for store in list(_stores)
-        ]
+    return [(store, [namespace for namespace in store.namespaces if namespace.used]) for store in _stores]
 
 
 def _observe() -> None:
@@ -275,11 +269,11 @@ def _forked() -> None:
     global _making
     _making = RLock()
     counts.forked()
-    for store in list(_stores):
+    for store in _stores:
         store.memory.forked()
         store.turns.forked()
         for tier in store._tiers:
             if tier is not store.memory:
                 tier.forked()
-        for namespace in list(store.namespaces):
+        for namespace in store.namespaces:
             namespace.forked()

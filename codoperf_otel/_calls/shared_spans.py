@@ -141,8 +141,10 @@ def _says(site: Site, known: Attributes) -> bool:
 
 
 def _shared_with_library(call: Call, span: Span, outer: Call | None, given: Attributes) -> Span | None:
+    if hasattr(span, _TAKEN):
+        return None
     known: Attributes | None = getattr(span, "attributes", None)
-    if known is None or hasattr(span, _TAKEN) or not span.is_recording():
+    if known is None or not span.is_recording():
         return None
     if not _is_same(call.site, span, known):
         return None

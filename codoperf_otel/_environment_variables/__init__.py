@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
@@ -162,9 +163,19 @@ def folder(name: str, value: object) -> Path:
     path = Path(os.fspath(value)).absolute() if isinstance(value, str | os.PathLike) else None
     if path is None or not str(value).strip() or "\0" in str(path):
         raise setting_error(name, value, "the path of a folder")
-    if os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112  pathlib's raise for long names
+    if _is_no_folder(path):
         raise setting_error(name, str(value), "the path of a folder, not of a file")
     return path
+
+
+def _is_no_folder(path: Path) -> bool:
+    """Whether something else stands there. To say no of what cannot be asked is for those who make it."""
+    try:
+        return not stat.S_ISDIR(path.stat().st_mode)
+    except OSError as error:
+        if error.errno is None:  # a signal handler's time-out
+            raise
+        return False
 
 
 def setting_error(name: str, value: object, allowed: str) -> ValueError:

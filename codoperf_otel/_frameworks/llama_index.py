@@ -10,7 +10,6 @@ import asyncio
 import functools
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
 from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 from codoperf_otel._calls.runtime_context import runtime
 from codoperf_otel._frameworks.recorded import Execution, call_as, recorded, recorded_in
 from codoperf_otel._patching.replacing import Replacement
+from codoperf_otel._telemetry.interrupts import raise_interrupt
 
 ORIGIN = "llama-index"
 TOOLS = ("FunctionTool", "QueryEngineTool", "RetrieverTool")
@@ -121,8 +121,10 @@ class _Turns:
     def fail(self, error: BaseException) -> None:
         """End it where its workflow fails, perhaps as its loop is closed."""
         if self._now is not None:
-            with suppress(RuntimeError):
+            try:
                 self._now.end(error)
+            except RuntimeError as closed:
+                raise_interrupt(closed)
 
 
 _turns: ContextVar[_Turns] = ContextVar("codoperf-llama-index-turns")

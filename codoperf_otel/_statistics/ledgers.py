@@ -13,10 +13,10 @@ from itertools import count
 from operator import itemgetter
 from threading import RLock
 from typing import Any, cast
-from weakref import WeakSet
 
 from codoperf_otel import _forks
 from codoperf_otel._statistics.summaries import EMPTY, Summary, merged
+from codoperf_otel._telemetry.living import Living
 
 BATCH = 256
 """Entries after which a ledger is folded."""
@@ -221,7 +221,7 @@ class Statistics:
         self.newest.entries = []
 
 
-_all: WeakSet[Statistics] = WeakSet()
+_all: Living[Statistics] = Living()
 _numbers = count()
 
 
@@ -229,5 +229,5 @@ _numbers = count()
 def _forked() -> None:
     global commit
     commit = RLock()
-    for statistics in list(_all):
+    for statistics in _all:
         statistics.begin_anew()

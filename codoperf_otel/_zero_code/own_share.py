@@ -6,12 +6,13 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from time import process_time_ns
 from types import FrameType
 
 import opentelemetry
+
+from codoperf_otel._telemetry.interrupts import raise_interrupt
 
 _INTERVAL = 0.02
 """Seconds between two samples."""
@@ -62,9 +63,11 @@ class OwnShare:
 
 def _cpu_ns(native_id: int) -> int | None:
     """The CPU time of a thread of this process."""
-    with suppress(OSError, ValueError, IndexError):
+    try:
         return int(Path(f"/proc/self/task/{native_id}/schedstat").read_bytes().split()[0])
-    return None
+    except (OSError, ValueError, IndexError) as error:
+        raise_interrupt(error)
+        return None
 
 
 def _is_ours(frame: FrameType | None) -> bool:

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import CodeType, FrameType, ModuleType, TracebackType
 from typing import Any, cast
 
+from codoperf_otel._telemetry.paths import real_path
+
 _MARK = '__import__("codoperf_otel._zero_code", fromlist=("attend_main",)).attend_main()'
 _ROOMS = ("_calls", "_children", "_frameworks", "_imports", "_patching", "_workers", "_zero_code", "cli")
 _MODULES = tuple(f"codoperf_otel.{room}" for room in _ROOMS)
@@ -34,7 +36,7 @@ def run_script(path: str, main_begins: Callable[[], object]) -> None:
             _run_module("__main__", main_begins, alter_argv=False)
             return
         if not sys.flags.safe_path:
-            sys.path.insert(0, str(file.resolve().parent))
+            sys.path.insert(0, str(Path(real_path(file)).parent))
         _run_file(file, main_begins)
     except BaseException as error:
         _show_as_is(error)

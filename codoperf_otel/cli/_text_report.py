@@ -97,7 +97,7 @@ def _title(trace: Trace) -> Text:
     )
     if trace.failed:
         title.append(f", {trace.failed:,} failed", "red")
-    return title.append(" · ".join(["", *services, f"{began:%Y-%m-%d %H:%M} UTC"]), "dim")
+    return title.append(" · ".join(["", *services, f"{began:%Y-%m-%dT%H:%MZ}"]), "dim")
 
 
 def _show_section(title: str, table: Table, of: int, target: Console) -> list[Table]:

@@ -15,6 +15,7 @@ from codoperf_otel._environment_variables import (
     setting_error,
     true_or_false,
 )
+from codoperf_otel._telemetry.paths import is_file, is_folder
 from codoperf_otel.sdk.outputs import Otlp, Protocol, Signal
 from codoperf_otel.sdk.standard_variables import Setting, Variables, otlp_names
 
@@ -147,7 +148,7 @@ def _check_certificates(signal: Signal, protocol: Protocol, variables: Variables
 
 
 def _is_readable(path: Path, *, may_be_folder: bool) -> bool:
-    return (path.is_file() or (may_be_folder and path.is_dir())) and os.access(path, os.R_OK)
+    return (is_file(path) or (may_be_folder and is_folder(path))) and os.access(path, os.R_OK)
 
 
 def _check_plain_text(setting: Setting, parts: SplitResult, source: str, variables: Variables) -> None:

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from threading import Lock, get_ident
 from types import FrameType
-from weakref import WeakSet
+
+from codoperf_otel._telemetry.living import Living
 
 _LONGEST_PAUSE = 0.1
 _LONGEST_CUT = 1.0
@@ -54,7 +55,7 @@ class Turn:
         return is_had
 
 
-_turns: WeakSet[Turn] = WeakSet()
+_turns: Living[Turn] = Living()
 _paused: list[Lock] = []
 
 
@@ -69,7 +70,7 @@ def _is_in_grpc(frame: FrameType | None) -> bool:
 def pause() -> None:
     """Before a fork: let no call be under way."""
     deadline = time.monotonic() + _LONGEST_PAUSE
-    for turn in list(_turns):
+    for turn in _turns:
         turn.pause(deadline)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-import weakref
 from pathlib import Path
 
-from codoperf_otel._ownership import demand_own_folder, demand_trusted_links, make_folder
+from codoperf_otel._ownership import demand_ours, demand_own_folder, demand_trusted_links, make_folder
 from codoperf_otel._telemetry.interrupts import raise_interrupt
+from codoperf_otel._telemetry.living import Living
+from codoperf_otel._telemetry.paths import is_link
 
 # not through a symbolic link, not waiting for the reader of a FIFO; on Windows, lines end as they are written
 _FLAGS = sum(getattr(os, name, 0) for name in ("O_BINARY", "O_NOFOLLOW", "O_NONBLOCK"))
@@ -49,7 +50,7 @@ class OpenFile:
             os.close(descriptor)
 
 
-_open: weakref.WeakSet[OpenFile] = weakref.WeakSet()
+_open: Living[OpenFile] = Living()
 
 
 def _identity(found: os.stat_result) -> tuple[int, int]:
@@ -58,7 +59,7 @@ def _identity(found: os.stat_result) -> tuple[int, int]:
 
 def _forked() -> None:
     """In a forked child: locks on the files of its parent's would otherwise outlive that."""
-    for file in list(_open):
+    for file in _open:
         file.close()
     _open.clear()
 
@@ -74,7 +75,7 @@ def opened(path: Path, flags: int) -> int:
         OSError: it cannot be opened, or is not such a file.
     """
     make_folder(path.parent, 0o700)
-    if path.is_symlink():
+    if is_link(path):
         raise PermissionError(f"{path} is a symbolic link")
     if hasattr(os, "geteuid"):
         if path.parent.stat().st_uid not in (os.geteuid(), 0):
@@ -82,7 +83,7 @@ def opened(path: Path, flags: int) -> int:
         demand_trusted_links(path.parent)
     descriptor = os.open(path, flags | _FLAGS, 0o600)
     try:
-        _take(path, descriptor)
+        _take(path, descriptor, flags)
     except BaseException:
         os.close(descriptor)
         raise
@@ -99,12 +100,14 @@ def prepare(folder: Path) -> None:
     demand_own_folder(folder)
 
 
-def _take(path: Path, descriptor: int) -> None:
+def _take(path: Path, descriptor: int, flags: int) -> None:
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
         raise PermissionError(f"{path} is not a regular file")
     if hasattr(os, "geteuid"):
         if found.st_uid != os.geteuid():
             raise PermissionError(f"{path} belongs to another user")
+        if not flags & os.O_CREAT:  # what is in it is to be believed
+            demand_ours(path, found)
         if found.st_mode & 0o077:
             os.fchmod(descriptor, 0o600)

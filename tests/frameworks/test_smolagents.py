@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import time
+
+import pytest
 from observed import BURNT, burn, check_tools, counted, failing
 from smolagents import CodeAgent, Model, MultiStepAgent, Tool, ToolCallingAgent, tool
 from smolagents.models import ChatMessage, ChatMessageToolCall, ChatMessageToolCallFunction, MessageRole
@@ -97,6 +101,30 @@ def test_a_streamed_run(recorded):
     assert list(team().run("go", stream=True))[-1].output == "done"
     assert recorded.agents() == ["planner", "reviewer"]
     assert recorded.tools() == TOOLS
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it yields when it is closed
+def test_a_stream_that_is_left_early(recorded):
+    """Its run has ended, too."""
+    for _ in team().run("go", stream=True):
+        break
+    gc.collect()
+    (span,) = (span for span in recorded.spans if span.name == "invoke_agent planner")
+    assert span.attributes["codoperf.outcome"] == "abandoned"
+
+
+def test_what_an_agent_waits_for(recorded):
+    """A run is blocked while its model answers."""
+
+    class Slow(Scripted):
+        def generate(self, *given, **options):
+            time.sleep(0.1)
+            return super().generate(*given, **options)
+
+    model = Slow({"final_answer": {"answer": "done"}})
+    assert ToolCallingAgent(tools=[], model=model, name="waits", verbosity_level=0).run("go") == "done"
+    (waited,) = (each.waiting_seconds for each in co.agent_report().agents if each.name == "waits")
+    assert waited > 0.09
 
 
 def test_an_agent_that_writes_code(recorded):

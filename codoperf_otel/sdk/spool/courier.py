@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
 
 from codoperf_otel._telemetry.interrupts import raise_interrupt
 from codoperf_otel.sdk.spool.delivery import Delivery
@@ -87,23 +86,24 @@ class Courier:
     def _send_own(self) -> Answer | None:
         """Send what this process is writing; without the lock, the descriptor may be another file's."""
         writer = self._writer
-        with writer.alone():
-            writer.being_sent = segment = writer.segment
-            unsent: Iterable[Record] = list(segment.unsent()) if segment is not None else ()
+        segment, unsent = writer.alone(self._take_own)
         if segment is None:
             return None
         try:
             return self._delivery.send(unsent, lambda batch: segment.note_sent(batch[-1].end))
         finally:
-            self._let_go(segment)
+            writer.alone(lambda: self._let_go(segment))
+
+    def _take_own(self) -> tuple[Segment | None, list[Record]]:
+        self._writer.being_sent = segment = self._writer.segment
+        return segment, [] if segment is None else list(segment.unsent())
 
     def _let_go(self, segment: Segment) -> None:
-        with self._writer.alone():
-            self._writer.being_sent = None
-            if segment is not self._writer.segment:
-                segment.close()
-            elif segment.is_sent:
-                segment.begin_anew()
+        self._writer.being_sent = None
+        if segment is not self._writer.segment:
+            segment.close()
+        elif segment.is_sent:
+            segment.begin_anew()
 
     def drain(self, seconds: float) -> bool:
         """Send what there is; False where that takes longer, or the endpoint does not take it."""

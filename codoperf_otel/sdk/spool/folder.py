@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from codoperf_otel._once import OncePerKey
 from codoperf_otel._telemetry import names
 from codoperf_otel._telemetry.interrupts import raise_interrupt
 from codoperf_otel.sdk.errors import Destination
@@ -15,6 +17,9 @@ from codoperf_otel.sdk.outputs import Signal
 from codoperf_otel.sdk.spool.segments import Segment, parsed
 
 LARGEST_SEGMENT = 4 << 20
+
+log = logging.getLogger("codoperf_otel.sdk")
+_is_first_refusal = OncePerKey()
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,10 @@ def _taken(path: Path) -> Segment | None:
         if segment.is_there:
             return segment
         segment.close()
+    except PermissionError as error:
+        raise_interrupt(error)
+        if _is_first_refusal(path):
+            log.warning("the spool leaves a file where it is: %s", error)
     except OSError as error:  # another process has it, or was faster
         raise_interrupt(error)
     return None

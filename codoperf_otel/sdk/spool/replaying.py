@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from codoperf_otel._telemetry.paths import is_folder, is_link
 from codoperf_otel.sdk.endpoints import otlp
 from codoperf_otel.sdk.errors import Destination
 from codoperf_otel.sdk.losses import WHAT
@@ -52,6 +53,6 @@ def _folders(folder: Path) -> Iterator[Folder]:
     """The folder itself, and those of the endpoints below it."""
     for path in (
         folder,
-        *sorted(each for each in folder.iterdir() if each.is_dir() and not each.is_symlink()),
+        *sorted(each for each in folder.iterdir() if is_folder(each) and not is_link(each)),
     ):
         yield Folder(path, float("inf"), float("inf"))

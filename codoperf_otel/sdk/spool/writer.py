@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from threading import RLock, get_ident
+from typing import TypeVar
 
 from codoperf_otel._telemetry import names
 from codoperf_otel._telemetry.interrupts import raise_interrupt
@@ -16,6 +16,8 @@ from codoperf_otel.sdk.spool import records
 from codoperf_otel.sdk.spool.folder import Folder
 from codoperf_otel.sdk.spool.records import Record
 from codoperf_otel.sdk.spool.segments import Segment
+
+T = TypeVar("T")
 
 MOST_IN_MEMORY = 8 << 20
 """Bytes that wait in memory while the disk takes none."""
@@ -44,19 +46,22 @@ class Writer:
         self._left.append((payload, items))
         if self._writing == get_ident():
             return  # a signal handler's or a finalizer's: what it interrupts takes it along
-        with self.alone():
-            pass
+        self.alone(lambda: None)
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep other threads from the file; what was left meanwhile is written at the end."""
+    def alone(self, work: Callable[[], T]) -> T:
+        """Do some work while no other thread has the file; what was left meanwhile is written at the end.
+
+        The work is handed over: what a signal handler raises in the end of a generator may be lost.
+        """
         with self._lock:
+            before = self._writing
             try:
                 self._writing = get_ident()
-                yield
+                done = work()
                 self._write_all()
+                return done
             finally:
-                self._writing = 0
+                self._writing = before
 
     def _write_all(self) -> None:
         while self._left:
@@ -112,10 +117,12 @@ class Writer:
 
     def close(self) -> None:
         """Let others have what is left; what is in memory only is lost."""
-        with self.alone():
-            self._write_all()
-            if self.segment is not None and self.segment.is_sent and self.segment is not self.being_sent:
-                self.segment.remove()
-            self._part_with(self.segment)
+        self.alone(self._close)
         while self.in_memory:
             self.destination.lost(self.signal, names.SPOOL_FULL, self.in_memory.popleft().items)
+
+    def _close(self) -> None:
+        self._write_all()
+        if self.segment is not None and self.segment.is_sent and self.segment is not self.being_sent:
+            self.segment.remove()
+        self._part_with(self.segment)
