@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
+from typing import Annotated
 
 import pytest
 from langchain.agents import create_agent
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage
-from langchain_core.tools import BaseTool, StructuredTool, ToolException, tool
+from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.tools import BaseTool, InjectedToolCallId, StructuredTool, ToolException, tool
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import create_react_agent
 from langgraph.pregel import Pregel
-from observed import BURNT, burn, check_tools, counted, cpu_of
+from langgraph.types import Command, interrupt
+from observed import BURNT, burn, check_tools, counted, cpu_of, errors_of
 
 import codoperf_otel as co
 
@@ -152,6 +156,43 @@ def test_a_graph_of_agents_is_a_workflow(recorded):
     assert given(result) == ["planner", "planner is done", "", "reviewer", "reviewer is done"]
     assert [span.name for span in recorded.of("invoke_workflow")] == ["invoke_workflow review"]
     check_tools(recorded, [("look", "reviewer"), ("search", "planner")])
+
+
+@tool
+def hand_over(call_id: Annotated[str, InjectedToolCallId]) -> str:
+    """Hands over."""
+    said = ToolMessage("over to you", tool_call_id=call_id)
+    return Command(goto="reviewer", graph=Command.PARENT, update={"messages": [said]})
+
+
+@tool
+def ask() -> str:
+    """Asks a person."""
+    return interrupt("sure?")
+
+
+def test_an_agent_that_hands_over_has_not_failed(recorded):
+    """LangGraph does it by an exception, in whose text is what the agents have said."""
+    before = errors_of("planner")
+    graph = StateGraph(MessagesState)
+    graph.add_node("planner", agent("planner", [hand_over]))
+    graph.add_node(
+        "reviewer", create_agent(Scripted(messages=iter([AIMessage("fine")])), [], name="reviewer")
+    )
+    graph.add_edge(START, "planner")
+    graph.compile(name="review").invoke({"messages": "go"})
+    assert all(span.status.is_ok and not span.events for span in recorded.spans)
+    assert errors_of("planner") == before
+
+
+def test_an_agent_that_waits_for_a_person_has_not_failed(recorded):
+    """It does so by an exception, too."""
+    before = errors_of("planner")
+    waiting = agent("planner", [ask], partial(create_agent, checkpointer=InMemorySaver()))
+    result = waiting.invoke({"messages": "go"}, {"configurable": {"thread_id": "1"}})
+    assert result["__interrupt__"][0].value == "sure?"
+    assert all(span.status.is_ok and not span.events for span in recorded.spans)
+    assert errors_of("planner") == before
 
 
 def test_a_tool_that_fails(recorded):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from observed import BURNT, burn, check_tools, counted, failing, runs_of
-from pydantic_ai import Agent, ModelRetry, ToolFailed
+from observed import BURNT, burn, check_tools, counted, errors_of, failing, runs_of
+from pydantic_ai import Agent, ApprovalRequired, DeferredToolRequests, ModelRetry, ToolFailed
 from pydantic_ai.agent import AbstractAgent
 from pydantic_ai.capabilities import Instrumentation
 from pydantic_ai.models.test import TestModel
@@ -160,6 +160,21 @@ def test_a_tool_whose_failure_only_the_model_is_told(recorded, instrument_all, e
 
     with failing(recorded, "search", "planner", f"pydantic_ai.exceptions.{recorded_as}"):
         agent.run_sync("go")
+
+
+@pytest.mark.parametrize("instrument_all", [False, True], indirect=True)
+def test_a_tool_that_waits_for_approval_has_not_failed(recorded, instrument_all):
+    """Pydantic AI does it by an exception."""
+    before = errors_of("planner")
+    agent = Agent(TestModel(), name="planner", output_type=[str, DeferredToolRequests])
+
+    @agent.tool_plain
+    def search() -> str:
+        raise ApprovalRequired
+
+    agent.run_sync("go")
+    assert all(span.status.is_ok for span in recorded.of("execute_tool"))
+    assert errors_of("planner") == before
 
 
 def test_uninstrumenting_restores(unrecorded):
