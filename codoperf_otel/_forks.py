@@ -23,6 +23,7 @@ generation = 0
 """How many forks lie between the first process and this one. Read it as an attribute of this module."""
 
 _hooks: dict[str, list[Callable[[], object]]] = {room: [] for room in ROOMS}
+_hooks_before: list[Callable[[], object]] = []
 
 
 def in_child(hook: Hook) -> Hook:
@@ -33,6 +34,12 @@ def in_child(hook: Hook) -> Hook:
     """
     room = hook.__module__.split(".")[1]
     _hooks[room].append(hook)
+    return hook
+
+
+def before_fork(hook: Hook) -> Hook:
+    """Call `hook` before each fork, in the thread that forks."""
+    _hooks_before.append(hook)
     return hook
 
 
@@ -79,6 +86,8 @@ importing = ForkSafeLock()
 
 
 def _before() -> None:
+    for hook in _hooks_before:
+        hook()
     for lock in _fork_safe:
         lock.hold()
 

@@ -12,6 +12,7 @@ from opentelemetry.trace import TracerProvider
 from codoperf_otel import _environment_variables as variables
 from codoperf_otel import _telemetry
 from codoperf_otel._calls.context import continue_from_environment
+from codoperf_otel._calls.meters import MEMORY
 
 __all__ = ["CodoperfInstrumentor", "instrument", "instrument_agents", "uninstrument", "uninstrument_agents"]
 
@@ -54,6 +55,7 @@ def instrument(
     variables.check_all()
     _enable_lean_spans()
     reporting.start(tracer_provider, meter_provider, system=system)
+    MEMORY.prepare()  # else the first operation would load it, within the span around it
     if subprocess:
         from codoperf_otel import _children
 

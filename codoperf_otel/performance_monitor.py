@@ -106,10 +106,8 @@ def monitor_performance(
         redact: called with the name and the value of what is captured; what it returns is shown instead.
         max_spans_per_second: above this rate a call has no span; metrics and statistics stay exact.
             0.5 is one span in two seconds.
-        min_span_duration: seconds below which a call that succeeds has no span. The span is made
-            afterwards, with its true start and end, so what the call itself calls has the nearest span
-            outside for a parent: for functions that call nothing monitored. Such a call has no
-            captured arguments.
+        min_span_duration: seconds below which a call that succeeds has no span, unless a span starts
+            inside it, or anybody else asks for its ids. What is long enough has its true start and end.
 
     Raises:
         TypeError: the name is no text, the monitor none; what is decorated is not callable.

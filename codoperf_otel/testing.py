@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from codoperf_otel import _telemetry
 from codoperf_otel._cache.chosen_tiers import DiskTier
 from codoperf_otel._cache.store import living
+from codoperf_otel._calls.meters import MEMORY
 from codoperf_otel._captured import CapturedEvent, CapturedMetric, CapturedPoint, CapturedSpan, listed
 from codoperf_otel._environment_variables import setting_error
 
@@ -198,6 +199,7 @@ def _make_recorder() -> Recorder:
         from codoperf_otel.sdk.recorder import Recorder
     except ImportError as error:
         raise ImportError(f"capture_telemetry() needs {error.name}: {INSTALL}") from error
+    MEMORY.prepare()
     return Recorder()
 
 

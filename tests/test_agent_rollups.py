@@ -20,6 +20,7 @@ from opentelemetry.trace import Status, StatusCode
 import codoperf_otel as co
 from codoperf_otel import _children
 from codoperf_otel._calls import lineages
+from codoperf_otel._calls.agent_report import AgentReport
 from codoperf_otel.sdk import ResourceSpanProcessor
 
 
@@ -442,16 +443,27 @@ def test_the_report_is_a_table_a_dict_and_a_text():
     assert json.loads(json.dumps(report.to_dict())) == report.to_dict()
 
 
+def test_a_table_has_no_empty_columns():
+    """It has to fit into a terminal, and its last column is what somebody used."""
+    with co.agent("has one tool"), co.tool("t"):
+        pass
+    (used,) = (each for each in co.agent_report().agents if each.name == "has one tool")
+    titles, _ = str(AgentReport([used])).splitlines()
+    assert "tools" in titles
+    assert not {"models", "tokens", "errors", "hits", "saved", "lazy"} & set(titles.split())
+    assert len(titles) < 80
+
+
 def test_the_text_fits():
     """Agents with the least CPU time are left out, and it says so."""
     for number in range(5):
         with co.agent(f"fits {number}"):
             burn(0.001)
     report = co.agent_report()
-    for most in (100, 300, 500):
+    for most, end in ((100, "agents: more than fits here."), (300, "more agents used less.")):
         text = report.to_prompt(most)
         assert len(text) <= most
-        assert text.splitlines()[-1].endswith("more agents used less.")
+        assert text.splitlines()[-1].endswith(end)
     for wrong in (99, 100.5, "many", None):
         with pytest.raises(ValueError, match=r"max_chars is .*: it must be a whole number from 100 up"):
             report.to_prompt(wrong)

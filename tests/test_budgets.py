@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -605,3 +606,79 @@ def test_the_exception_can_be_pickled():
     error = pickle.loads(pickle.dumps(BudgetExceeded("a", "cpu_s", 1.0, 2.0)))
     assert str(error) == "agent a has used 2 of cpu_s=1"
     assert (error.agent, error.resource, error.limit, error.used) == ("a", "cpu_s", 1.0, 2.0)
+
+
+BURNER = "import time\nend = time.process_time() + 30\nwhile time.process_time() < end: pass"
+
+
+@LINUX
+@pytest.mark.usefixtures("children")
+def test_what_was_exceeded_stays_exceeded():
+    """Nobody waits for what is below a shell that is ended, so the CPU time read of it is gone later."""
+    one = f"{sys.executable} -S -c '{BURNER}'"
+
+    @co.agent("builder", budget=Budget(cpu_s=0.2, kill_children=True))
+    def build():
+        return [subprocess.run(f"{one} & {one} & wait", shell=True).returncode for _ in range(2)]
+
+    error = exceeded(build)
+    assert (error.resource, error.limit) == ("cpu_s", 0.2)
+    assert error.used > 0.2
+
+
+@co.agent("returns", budget=Budget(wall_s=1e-6))
+def _returns():
+    """It is too slow."""
+
+
+@co.agent("fails", budget=Budget(wall_s=1e-6))
+def _fails():
+    raise KeyError("mine")
+
+
+@co.agent("is closed", budget=Budget(wall_s=1e-6))
+def _is_closed():
+    yield
+
+
+@co.agent("is closed later", budget=Budget(wall_s=1e-6))
+async def _is_closed_later():
+    yield
+
+
+@co.agent("is cancelled", budget=Budget(wall_s=1e-6))
+async def _is_cancelled():
+    await asyncio.sleep(10)
+
+
+async def _cancelled():
+    running = asyncio.create_task(_is_cancelled())
+    await asyncio.sleep(0)
+    running.cancel()
+    await running
+
+
+async def _closed_later():
+    generator = _is_closed_later()
+    await anext(generator)
+    await generator.aclose()
+
+
+@pytest.mark.parametrize(
+    ("run", "error"),
+    [
+        (_returns, BudgetExceeded),
+        (_fails, KeyError),
+        (lambda: next(_is_closed()), None),
+        (lambda: asyncio.run(_closed_later()), None),
+        (lambda: asyncio.run(_cancelled()), asyncio.CancelledError),
+    ],
+    ids=["returns", "fails", "closed", "async closed", "cancelled"],
+)
+def test_however_a_run_ends_its_budget_is_looked_at(telemetry, run, error):
+    """It keeps its own exception; the event says that it used too much."""
+    with pytest.raises(error) if error else nullcontext():
+        run()
+    gc.collect()
+    (span,) = telemetry.spans()
+    assert "codoperf.budget.exceeded" in [event.name for event in span.events]

@@ -13,6 +13,8 @@ from codoperf_otel._cache.tiers import Item
 from codoperf_otel._cache.weights import weigh
 from codoperf_otel.cache_manager import CacheManager, MemoryTier
 
+pytestmark = pytest.mark.once
+
 BLOB = 1000
 BLOB_WEIGHT = sys.getsizeof(bytes(BLOB))
 

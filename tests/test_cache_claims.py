@@ -24,7 +24,10 @@ from codoperf_otel._cache.tiers import Item
 from codoperf_otel._telemetry import names
 from codoperf_otel.cache_manager import CacheManager, RedisTier, cached_function
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork, no file locks")
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork, no file locks"),
+]
 
 LIMIT = 20.0
 

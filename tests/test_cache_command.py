@@ -15,6 +15,8 @@ from codoperf_otel import CacheManager, cached_function
 from codoperf_otel._cache.sqlite import SCHEMA_VERSION
 from codoperf_otel.cli import main
 
+pytestmark = pytest.mark.once
+
 
 class Trap:
     """Ends the test if it is unpickled."""

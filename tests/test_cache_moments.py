@@ -11,6 +11,8 @@ import pytest
 from codoperf_otel._cache import upkeep
 from codoperf_otel.cache_manager import CacheManager, DiskTier, RedisTier, cached_function
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(params=["disk", "redis"])
 def tier(request, tmp_path):

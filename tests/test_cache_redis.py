@@ -19,6 +19,8 @@ from valkey import Valkey
 from codoperf_otel._cache.redis import OFF_SECONDS
 from codoperf_otel.cache_manager import CacheManager, MemoryTier, RedisTier
 
+pytestmark = pytest.mark.once
+
 SECRET = "from the vault"
 
 

@@ -244,6 +244,35 @@ def test_type_hints(decorator, plain):
     assert typing.get_type_hints(decorator(plain)) == typing.get_type_hints(plain)
 
 
+class City:
+    """Somewhere."""
+
+
+class Weather:
+    """An object that is called, with annotations that are texts."""
+
+    def __call__(self, city: City) -> str | None:
+        """Says how it is there."""
+
+
+@decorating
+@pytest.mark.parametrize(
+    ("plain", "name", "hints"),
+    [
+        (Weather(), "Weather", {"city": City, "return": str | None}),
+        (functools.partial(Weather(), City()), "Weather", {"city": City, "return": str | None}),
+        (functools.partial(Thing().method, 1), "Thing.method", typing.get_type_hints(Thing.method)),
+        (functools.partial(pow, 2), "pow", {}),
+    ],
+    ids=["object", "partial of an object", "partial of a method", "partial of a C function"],
+)
+def test_names_of_what_has_none(decorator, plain, name, hints):
+    """Frameworks ask a function for its name and type hints: an object has those of its class."""
+    decorated = decorator(plain)
+    assert (decorated.__name__, decorated.__qualname__) == (name.rpartition(".")[2], name)
+    assert typing.get_type_hints(decorated) == hints
+
+
 ELSEWHERE = '''
 from __future__ import annotations
 

@@ -186,6 +186,41 @@ def test_generator_protocol_passes_through(telemetry):
     assert span.status.status_code is StatusCode.UNSET
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_generator_that_yields_when_it_is_closed_is_abandoned(telemetry, asynchronous):
+    """Nobody takes what it yields then, so it never comes to its end."""
+
+    @monitor_performance("stubborn")
+    def stubborn():
+        try:
+            yield 1
+        finally:
+            yield 2
+
+    @monitor_performance("stubborn")
+    async def stubborn_later():
+        try:
+            yield 1
+        finally:
+            yield 2
+
+    async def close_later():
+        running = stubborn_later()
+        await anext(running)
+        await running.aclose()
+
+    def close():
+        running = stubborn()
+        next(running)
+        running.close()
+
+    with pytest.raises(RuntimeError, match="ignored GeneratorExit"):
+        asyncio.run(close_later()) if asynchronous else close()
+    span = telemetry.span("stubborn")
+    assert span.attributes["codoperf.outcome"] == "abandoned"
+    assert span.attributes["codoperf.yielded.count"] == 2
+
+
 def test_generator_left_early_is_abandoned(telemetry):
     """A generator closed early ends its span once, as abandoned and not as failed."""
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import types
+from concurrent.futures import ProcessPoolExecutor
 from os import waitpid
 from pathlib import Path
 from types import SimpleNamespace
@@ -103,6 +104,23 @@ def by_name() -> None:
     process.wait()
 
 
+def replaced_workers() -> None:
+    """A pool whose workers end after one task each."""
+    with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool:
+        for _ in range(3):
+            pool.apply(burn)
+        pool.close()
+        pool.join()
+
+
+def replaced_workers_of_an_executor() -> None:
+    """The other kind of pool."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn, max_tasks_per_child=1) as pool:
+        for _ in range(2):
+            pool.submit(sum, range(300_000)).result()
+
+
 WAYS = {
     "run": lambda: subprocess.run(BURN),
     "wait with a time-out": lambda: subprocess.Popen(BURN).wait(60),
@@ -116,6 +134,8 @@ WAYS = {
     "asyncio": lambda: asyncio.run(of_asyncio()),
     "fork": lambda: of_multiprocessing("fork"),
     "spawn": lambda: of_multiprocessing("spawn"),
+    "replaced workers": replaced_workers,
+    "replaced workers of an executor": replaced_workers_of_an_executor,
 }
 
 

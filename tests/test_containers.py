@@ -10,6 +10,8 @@ from codoperf_otel._readings import cgroup, process_metrics, process_readings
 from codoperf_otel._readings.collection import Readings
 from codoperf_otel._telemetry import names
 
+pytestmark = pytest.mark.once
+
 V2_MOUNT = "31 23 0:28 {root} {tree} rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
 V1_MOUNTS = (
     "30 23 0:27 {root} {tree}/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"

@@ -657,7 +657,7 @@ def test_the_readmes_sample_is_what_the_demo_prints(tmp_path: Path):
 def _without_figures(line: str) -> str:
     """A line with one mark for every figure, bar and id, and without the path of a command."""
     line = re.sub(r"(?<=See it again: ).*", "", line)
-    line = re.sub(r"(?<=^Trace )\w+|\d{4}-\d\d-\d\d \d\d:\d\d", "#", line)
+    line = re.sub(r"(?<=^Trace )\w+|\d{4}-\d\d-\d\dT\d\d:\d\dZ", "#", line)
     line = re.sub(r"[+]?\d[\d.,]*( (ns|µs|ms|s|B|KiB|MiB|GiB|%|min))*", "#", line)
     return re.sub(r"\s+", " ", re.sub("━+", "", line)).strip()
 

@@ -18,6 +18,8 @@ from codoperf_otel.sdk.spool.records import encoded
 from codoperf_otel.sdk.spool.segments import Segment
 from tests.endpoints import serve_requests
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch, tmp_path):

@@ -45,7 +45,7 @@ import importlib, sys
 from codoperf_otel._frameworks import ADAPTERS
 for name in ADAPTERS.values():
     assert callable(importlib.import_module(f"codoperf_otel._frameworks.{name}").replacements)
-assert not {name.partition(".")[0] for name in ADAPTERS} & set(sys.modules)
+assert not ADAPTERS.keys() & set(sys.modules)
 """
 
 

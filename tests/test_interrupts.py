@@ -175,6 +175,7 @@ def test_a_time_out_that_the_program_is_dealing_with(handled):
         assert raised.value is not sys.exception()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("where", ["disk", "redis"])
 def test_no_place_of_a_cache_swallows_a_time_out(where, request, tmp_path):
     """It reaches the program, and leaves no computation, claim or lock taken; no scope is lost for good."""
@@ -244,6 +245,31 @@ def test_calls_import_nothing(setup, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", FIRST_CALLS, tmp_path, setup], capture_output=True, text=True, timeout=60
     )
+    assert (done.stdout, done.stderr) == ("\n", "")
+
+
+FIRST_BLOCK = """
+import sys
+import codoperf_otel as co
+from codoperf_otel.testing import capture_telemetry
+
+captured = capture_telemetry()
+if sys.argv[1] == "instrument":
+    co.instrument()
+else:
+    captured.__enter__()
+before = set(sys.modules)
+with co.performance_context("block"):
+    pass
+print(*(name for name in set(sys.modules) - before if name.startswith("codoperf_otel")))
+"""
+
+
+@pytest.mark.parametrize("setup", ["instrument", "capture_telemetry"])
+def test_a_set_up_loads_what_operations_need(setup):
+    """The first one in a program does not, as the span around it would then have the CPU time of that."""
+    program = [sys.executable, "-c", FIRST_BLOCK, setup]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("\n", "")
 
 

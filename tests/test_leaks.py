@@ -307,6 +307,20 @@ def test_coroutines_that_are_never_finished(without_collector, steps):
     assert growth.is_small, growth.counts
 
 
+@pytest.mark.parametrize("decorated", [co.monitor_performance("later"), co.agent("later")])
+def test_futures_that_are_never_done(without_collector, decorated):
+    """The call of a future ends with the future, also where nobody sets its result."""
+    before = calls()
+
+    async def main():
+        later = decorated(asyncio.get_running_loop().create_future)
+        for _ in range(100):
+            later()
+        assert calls() == before
+
+    asyncio.run(main())
+
+
 # --- one call of each kind, and what it had ---
 
 

@@ -25,7 +25,10 @@ from codoperf_otel._live.folder import default_folder, is_answered, socket_of
 from codoperf_otel._report.document import document
 from codoperf_otel._report.files import read
 
-pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets"),
+]
 
 QUESTIONS = ("operations", "agents", "caches", "resources", "durations")
 

@@ -13,7 +13,10 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="takes away what Linux has")
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.skipif(sys.platform != "linux", reason="takes away what Linux has"),
+]
 
 # what each platform lacks of what Linux has
 LACKS = {

@@ -17,6 +17,8 @@ import pytest
 
 import codoperf_otel
 
+pytestmark = pytest.mark.once
+
 PACKAGE = Path(codoperf_otel.__file__).parent
 PUBLIC = (
     "performance_monitor",

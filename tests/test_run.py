@@ -493,13 +493,34 @@ def test_a_function_has_a_limited_number_of_spans_per_second(tmp_path, options, 
     assert (status, output) == (0, "")
     assert errors.startswith(
         f"codoperf: 100,000 calls, {made:,} spans, {100_000 - made:,} calls without a span"
-        " (--max-spans-per-second; metrics count every call)"
+        " (metrics count every call)"
     )
     assert errors.count("\n") == 1
     if sys.platform == "linux":
         assert int(re.search(r"telemetry took (\d+)% of the CPU time", errors)[1]) > 50
     assert made % int(rate) == 0
     assert durations(tmp_path / "out") == {"__main__.add": 100_000}
+
+
+def test_a_program_whose_short_calls_have_no_span_is_one_tree(tmp_path):
+    """What has a span has its parents, however short those are; the rest has none."""
+    write(
+        tmp_path,
+        "shop.py",
+        """
+        import time
+        def total(): load(0); load(0.5); list(lines())
+        def load(seconds): parse(seconds)
+        def parse(seconds): time.sleep(seconds)
+        def lines(): yield parse(0)
+        total()
+        """,
+    )
+    status, _, _ = execute(
+        [*RUN, "--file", "out", "shop.py"], tmp_path, CODOPERF_OTEL_MIN_SPAN_DURATION="0.5"
+    )
+    assert status == 0
+    assert spans(tmp_path / "out") == {"__main__.total": 1, "__main__.load": 1, "__main__.parse": 1}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no other system tells the CPU time of each thread")
@@ -518,7 +539,10 @@ def test_compiled_modules_are_named(tmp_path):
     patterns = ["--monitor", "psutil._psutil_linux.*", "--monitor", "psutil.cpu_count"]
     status, output, errors = execute([*RUN, "--file", "out", *patterns, "shop.py"], tmp_path)
     assert (status, output) == (0, "")
-    assert "functions of compiled modules cannot be monitored: psutil._psutil_linux" in errors.splitlines()
+    assert (
+        "codoperf: functions of compiled modules cannot be monitored: psutil._psutil_linux"
+        in errors.splitlines()
+    )
 
 
 def test_a_pattern_without_a_match_is_named(tmp_path):
@@ -541,7 +565,7 @@ def test_a_pattern_without_a_match_is_named(tmp_path):
     assert [
         line for line in errors.splitlines() if "DeprecationWarning" not in line and "fork()" not in line
     ] == [
-        f"the pattern '{pattern}' has matched no function: nothing is monitored by it"
+        f"codoperf: the pattern '{pattern}' has matched no function: nothing is monitored by it"
         for pattern in ("shop.ad", "pkg")
     ]
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import aclosing, nullcontext, suppress
+from types import SimpleNamespace
+
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-from opentelemetry.trace import Span, StatusCode
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
+from opentelemetry.trace import Span, SpanKind, StatusCode
 
 import codoperf_otel as co
 from codoperf_otel._frameworks.recorded import Execution, block, recorded
+from codoperf_otel._frameworks.returned_failures import recorded_with_failures
 from codoperf_otel.sdk import ResourceSpanProcessor
 
 AGENT, TOOL, OPERATION = "gen_ai.agent.name", "gen_ai.tool.name", "gen_ai.operation.name"
@@ -127,7 +132,8 @@ def test_the_shared_span_is_the_frameworks_own(telemetry, other):
         assert outer.is_recording()
     (span,) = telemetry.spans()
     assert (span.attributes["rows"], span.attributes["shard"]) == (3, 1)
-    assert span.status.status_code is StatusCode.UNSET
+    assert span.status.status_code is StatusCode.ERROR
+    assert span.attributes["error.type"] == "LookupError"
     assert not span.events
     failed = frozenset({(TOOL, "search"), ("error.type", "LookupError")})
     assert telemetry.values("gen_ai.execute_tool.duration") == {failed: 1}
@@ -194,6 +200,95 @@ def test_a_decorated_agent_around_one_of_a_framework(telemetry):
     assert telemetry.values("gen_ai.invoke_agent.duration") == {frozenset({(AGENT, "planner")}): 1}
 
 
+@pytest.fixture
+def agents_instrumented(telemetry):
+    """The agents of frameworks are instrumented."""
+    co.instrument_agents()
+    yield
+    co.uninstrument_agents()
+
+
+def agent_span(other, name="planner", **options):
+    """A framework's span of an agent, with what is recorded in it."""
+    given = {OPERATION: "invoke_agent", AGENT: name, "given": "by the framework"}
+    return other.start_as_current_span(f"invoke_agent {name}", attributes=given, **options)
+
+
+def runs_of(agent):
+    """How many runs of an agent the report has."""
+    found = co.agent_report().to_dict().get(agent)
+    return found["invocations"] if found else 0
+
+
+@pytest.mark.parametrize("sampler", [ALWAYS_ON, ALWAYS_OFF])
+@pytest.mark.parametrize("is_adapted", [True, False])
+def test_a_framework_with_spans_inside_a_decorated_agent(
+    telemetry, other, agents_instrumented, sampler, is_adapted
+):
+    """Its span is that of the decorated one, which is one run."""
+    telemetry.tracer_provider.sampler = sampler
+    before = runs_of("planner")
+    with co.agent("planner") as ours, agent_span(other) as theirs:
+        theirs.set_attribute("more", 1)
+        assert theirs.get_span_context() == ours.span.get_span_context()
+        with block(Execution("agent", "planner", "framework")) if is_adapted else nullcontext():
+            search()
+    assert runs_of("planner") - before == 1
+    assert telemetry.values("gen_ai.invoke_agent.duration") == {frozenset({(AGENT, "planner")}): 1}
+    if sampler is ALWAYS_ON:
+        tool, agent = telemetry.spans()
+        assert (tool.name, agent.name) == ("execute_tool search", "invoke_agent planner")
+        assert (agent.attributes["given"], agent.attributes["more"]) == ("by the framework", 1)
+        assert tool.parent.span_id == agent.context.span_id
+
+
+def test_a_framework_that_fails_inside_a_decorated_agent(telemetry, other, agents_instrumented):
+    """The exception is on the one span once; where the agent goes on without it, the agent has not failed."""
+    with pytest.raises(LookupError), co.agent("planner"), agent_span(other):
+        raise LookupError
+    with co.agent("planner"), suppress(LookupError), agent_span(other):
+        raise LookupError
+    failed, fine = telemetry.spans()
+    assert [event.name for event in failed.events] == ["exception"]
+    assert (failed.status.status_code, fine.status.status_code) == (StatusCode.ERROR, StatusCode.UNSET)
+    assert not fine.events
+
+
+def test_what_else_a_framework_begins_in_a_decorated_agent(telemetry, other, agents_instrumented):
+    """A second run, another agent's and one that a call of a server stands for have their own spans."""
+    client = {OPERATION: "execute_tool", TOOL: "search"}
+    with co.agent("planner"):
+        with agent_span(other), agent_span(other, "other"):
+            pass
+        with agent_span(other):
+            pass
+        with (
+            co.tool("search"),
+            other.start_as_current_span("tools/call search", None, SpanKind.CLIENT, client),
+        ):
+            pass
+    assert [span.name for span in telemetry.spans()] == [
+        "invoke_agent other",
+        "invoke_agent planner",
+        "tools/call search",
+        "execute_tool search",
+        "invoke_agent planner",
+    ]
+
+
+def test_a_framework_with_spans_between(telemetry, other, agents_instrumented):
+    """A decorated agent around a framework's workflow, in which that agent runs, is one run."""
+    before = runs_of("planner")
+    with (
+        co.agent("planner"),
+        other.start_as_current_span("invoke_workflow planner"),
+        agent_span(other),
+        block(Execution("agent", "planner", "framework")),
+    ):
+        search()
+    assert runs_of("planner") - before == 1
+
+
 def test_decorated_ones_of_one_name_stay_two(telemetry):
     """A program that nests its own has a span for each."""
     with co.tool("search"):
@@ -214,3 +309,62 @@ def test_what_a_framework_does_not_tell_is_not_recorded(telemetry):
     failing = recorded(lambda: 2, lambda: 1 / 0)
     assert (nameless(), failing()) == (1, 2)
     assert telemetry.spans() == []
+
+
+class ToldError(Exception):
+    """What a framework tells its model."""
+
+
+async def steps(error):
+    """A framework's tool as an async generator, whose last item says how it failed."""
+    try:
+        yield "first"
+        yield error
+    finally:
+        ENDED.append(error)
+
+
+ENDED: list[object] = []
+
+
+def streamed(telemetry, error, most=9):
+    """What a consumer gets of it that takes so many items, and the span."""
+    owner = SimpleNamespace(steps=steps)
+    replacement = recorded_with_failures(
+        owner,
+        "steps",
+        lambda _: Execution("tool", "search", "framework"),
+        lambda last, _: last if isinstance(last, Exception) else None,
+    ).replacement
+
+    async def run():
+        stream, found = replacement(error), []
+        async with aclosing(stream):
+            async for item in stream:
+                found.append((item, co.current_agent()))
+                if len(found) == most:
+                    break
+        return found
+
+    with co.agent("planner"):
+        found = asyncio.run(run())
+    return found, telemetry.span("execute_tool search")
+
+
+@pytest.mark.parametrize("error", [ToldError("nothing"), "second"])
+def test_a_stream_that_ends_with_a_failure(telemetry, error):
+    """The consumer gets all items and no exception; the tool has failed, or not."""
+    before = co.agent_report().to_dict().get("planner", {"self": {"errors": 0}})["self"]["errors"]
+    found, span = streamed(telemetry, error)
+    assert found == [("first", "planner"), (error, "planner")]
+    has_failed = isinstance(error, ToldError)
+    assert span.status.is_ok is not has_failed
+    assert co.agent_report().to_dict()["planner"]["self"]["errors"] - before == has_failed
+
+
+def test_a_stream_that_is_left(telemetry):
+    """What it holds is let go of at once, and it is abandoned rather than failed."""
+    ENDED.clear()
+    found, span = streamed(telemetry, "second", most=1)
+    assert (found, ENDED) == ([("first", "planner")], ["second"])
+    assert span.attributes["codoperf.outcome"] == "abandoned"

@@ -26,6 +26,8 @@ from rich.cells import cell_len
 from codoperf_otel.cli import main
 from codoperf_otel.cli._text_report import console
 
+pytestmark = pytest.mark.once
+
 DATA = Path(__file__).parent / "data"
 SECOND = 10**9
 START = 1_764_000_000 * SECOND
@@ -928,6 +930,37 @@ def test_columns_without_room_are_named(view, width, missing):
     if named:
         assert {"waiting", "+memory", "peak"} <= set(re.split(r",\s", named[1]))
         assert max(map(len, screen.splitlines())) <= width
+
+
+@pytest.mark.parametrize("width", [40, 80, 100, 120])
+def test_all_that_an_agent_took_is_shown_on_each_screen(view, width):
+    """Where the columns have no room side by side, they stand below each other, each once."""
+    run = {
+        "gen_ai.agent.name": "complexity-reviewer",
+        "gen_ai.operation.name": "invoke_agent",
+        "codoperf.cpu.child_process_time": 2.0,
+        "codoperf.suspended.time": 0.5,
+        "codoperf.process.memory.peak": 3 << 20,
+    }
+    tool = {"gen_ai.agent.name": "complexity-reviewer", "gen_ai.operation.name": "execute_tool"}
+    of_it = {"gen__ai_agent_name": "complexity-reviewer"}
+    screen = view(
+        "\n".join(
+            (
+                spans_line(span(1, given=MEASURED | run), span(2, 1, given=tool)),
+                points_line("codoperf.cache.lookups", lookups(7, **of_it)).replace("gen..ai", "gen_ai"),
+                points_line("codoperf.cache.saved.time", point(4, **of_it)).replace("gen..ai", "gen_ai"),
+            )
+        ),
+        options=("--width", str(width)),
+    )
+    table = screen.partition("\nAgents\n")[2].partition("\n\n")[0].splitlines()
+    heads = [re.split(r" {2,}", line)[1:] for line in table if line.startswith("agent ")]
+    shown = [title for head in heads for title in head]
+    wanted = ["wall", "total CPU", "child CPU", "waiting", "peak", "tools", "hits", "saved", "errors"]
+    assert [title for title in shown if title != "lazy"] == wanted
+    assert len(heads) == 1 if width >= 100 else len(heads) > 1
+    assert max(map(len, table)) <= width
 
 
 def test_without_anything_to_explain_there_is_no_legend(view):

@@ -200,6 +200,15 @@ def test_a_cancelled_trio_task_is_cancelled(trio, capture_telemetry):
     assert_is_cancelled(capture_telemetry, "nursery")
 
 
+def test_a_greenlet_that_is_killed_is_cancelled(capture_telemetry):
+    """So is a call in a greenlet that is killed or let go of."""
+    greenlet = pytest.importorskip("greenlet")
+    waits = greenlet.greenlet(co.monitor_performance("waits")(greenlet.getcurrent().switch))
+    waits.switch()
+    waits.throw()
+    assert_is_cancelled(capture_telemetry, "waits")
+
+
 class OwnCancelledError(asyncio.CancelledError):
     """What a framework makes of a cancellation."""
 

@@ -13,6 +13,7 @@ _TITLES = (
     "errors", "hits", "saved", "lazy",
 )  # fmt: skip
 _NOTHING = "-"
+_EMPTY = {_NOTHING, "0"}
 _LONGEST_NAME = 40
 
 
@@ -35,12 +36,16 @@ class AgentReport:
         return {agent.name: agent.to_dict() for agent in self.agents}
 
     def to_table(self) -> str:
-        """A line per agent. ``total CPU`` and ``programs`` include the agents inside it."""
+        """A line per agent. ``total CPU`` and ``programs`` include the agents inside it.
+
+        A column is left out where no agent has anything in it.
+        """
         if not self.agents:
             return "no agent has run"
         rows = [_TITLES, *(_row(agent) for agent in self.agents)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join(_line(row, widths) for row in rows)
+        columns = [column for column in zip(*rows, strict=True) if {*column[1:]} - _EMPTY]
+        widths = [max(map(len, column)) for column in columns]
+        return "\n".join(_line(row, widths) for row in zip(*columns, strict=True))
 
     def to_prompt(self, max_chars: int = 2000) -> str:
         """A sentence per agent, those with the most CPU time first, in at most so many characters.
@@ -111,12 +116,15 @@ def _parts(agent: AgentUsage) -> Iterator[str]:
 
 def _fitting(sentences: Sequence[str], max_chars: int) -> str:
     shown = len(sentences)
-    while len(text := "\n".join([*sentences[:shown], *_left_out(len(sentences) - shown)])) > max_chars:
+    while len(text := "\n".join([*sentences[:shown], *_left_out(sentences, shown)])) > max_chars:
         shown -= 1
     return text
 
 
-def _left_out(number: int) -> list[str]:
+def _left_out(sentences: Sequence[str], shown: int) -> list[str]:
+    number = len(sentences) - shown
+    if not shown:
+        return [f"{_number(number, 'agent')}: more than fits here."]
     return [f"{_number(number, 'more agent')} used less."] if number else []
 
 

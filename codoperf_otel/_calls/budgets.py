@@ -153,7 +153,7 @@ class RunBudget(Totals):
         self.programs: set[Program] = set()
         self._call: Call | None = call
         self._generation = _forks.generation
-        self._reported: set[tuple[str, str]] = set()
+        self._reported: dict[tuple[str, str], float] = {}
         self._window: Window | None = opened_peak() if "memory_mb" in budget.limits else None
         if budget.kill_children and not invocations.programs_are_seen and _is_first_unseen():
             _warn(_UNSEEN, self.agent, fields={"agent": self.agent})
@@ -209,10 +209,13 @@ class RunBudget(Totals):
             self.add(CPU_NS, call.self_ns)
 
     def look(self) -> BudgetExceeded | None:
-        """Report what is used up, or nearly so, each once; returns the first that is used up."""
+        """Report what is used up, or nearly so, each once; returns the first that is used up.
+
+        What was once used up stays so: where programs have ended for it, nobody waits for those below them.
+        """
         found = None
         for resource, limit in self.budget.limits.items():
-            used = self._used(resource)
+            used = max(self._used(resource), self._reported.get((names.BUDGET_EXCEEDED_EVENT, resource), 0))
             if used > limit:
                 self._report(names.BUDGET_EXCEEDED_EVENT, resource, limit, used)
                 found = found or BudgetExceeded(self.agent, resource, limit, used)
@@ -250,7 +253,7 @@ class RunBudget(Totals):
         call = self._call
         if (event, resource) in self._reported or call is None:
             return
-        self._reported.add((event, resource))
+        self._reported[event, resource] = used
         attributes = {
             names.BUDGET_RESOURCE: resource,
             names.BUDGET_LIMIT: limit,

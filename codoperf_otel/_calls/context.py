@@ -74,6 +74,19 @@ def named_in(context: Context, call: Call | None) -> tuple[Lineage | None, Forei
     return (call.lineage if call.within is None else call.within.lineage()), call.within
 
 
+def place(opened: ForeignSpan, context: Context) -> None:
+    """Tell a span of another library what is around it, where it starts in this Context.
+
+    Which agent is in force there need not be known yet.
+    """
+    call = call_in(context)
+    span = context.get(SPAN_KEY)
+    if call is not None:
+        opened.around, opened.within, opened.invocation = call.lineage, call.within, call.invocation
+    if span is not None and (call is None or span is not call.span):
+        opened.within = charged_for(span) or opened.within
+
+
 def agent_in(context: Context) -> Lineage | None:
     """The agent in force in a Context."""
     return named_in(context, call_in(context))[0] if context else None

@@ -155,6 +155,7 @@ def drive_async_generator_function(func: Function, site: Site) -> Function:
     threads, otel, anything, stopped = thread, runtime, BaseException, StopAsyncIteration
     begin_call, finish_call, end_call, drop_call = begin, finisher(site), end, drop
     each_step, first_step = steps, _first_step
+    closed, is_a = GeneratorExit, isinstance
     capture = site.capture
 
     @like(func)
@@ -167,7 +168,7 @@ def drive_async_generator_function(func: Function, site: Site) -> Function:
                 call.site_for_agent.cell.active.add(call)
                 if capture is not None:
                     capture.arguments(call.span, args, kwargs)
-                awaitable = first_step(generator)
+                awaitable, is_closed = first_step(generator), False
                 while True:
                     stepping: Any = each_step(awaitable, call)
                     awaitable = None
@@ -179,11 +180,13 @@ def drive_async_generator_function(func: Function, site: Site) -> Function:
                     finally:
                         stepping = None
                     call.yielded += 1
+                    if is_closed:  # it yields all the same, and nobody may come again
+                        end_call(call, threads.clock, closed())
                     try:
                         value = yield item
                         awaitable = generator.asend(value)
                     except anything as thrown:
-                        awaitable = generator.athrow(thrown)
+                        awaitable, is_closed = generator.athrow(thrown), is_a(thrown, closed)
             except anything as error:
                 end_call(call, threads.clock, error)
                 raise

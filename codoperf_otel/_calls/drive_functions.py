@@ -7,14 +7,16 @@ with local names for what they use.
 from __future__ import annotations
 
 import inspect
-from functools import partial
+from contextlib import suppress
 from time import perf_counter_ns, thread_time_ns
 from typing import Any, cast
 
+from codoperf_otel._calls.budget_exceeded import BudgetExceeded
 from codoperf_otel._calls.call import Call
 from codoperf_otel._calls.cut_off import drop
 from codoperf_otel._calls.drive_coroutines import steps
 from codoperf_otel._calls.finishers import finisher
+from codoperf_otel._calls.methods import has_method
 from codoperf_otel._calls.recording import begin, finish
 from codoperf_otel._calls.runtime_context import runtime
 from codoperf_otel._calls.segments import end
@@ -22,15 +24,15 @@ from codoperf_otel._calls.sites import Site
 from codoperf_otel._calls.thread_clock import restore, thread
 from codoperf_otel._calls.wrapping import Function, like
 
-_PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})
-"""What calls mostly return; to ask a type for what it lacks takes longer."""
+_PLAIN = frozenset(map(id, (type(None), bool, int, float, str, bytes, list, tuple, dict, set)))
+"""The types of what calls mostly return. By identity: a metaclass may fail at being hashed."""
 
 
 def drive_function(func: Function, site: Site) -> Function:
     threads, otel = thread, runtime
     begin_call, finish_call, end_call, put_back, drop_call = begin, finisher(site), end, restore, drop
-    wall_ns, cpu_ns, awaited, type_of, has, plain, anything = (
-        perf_counter_ns, thread_time_ns, _awaited, type, hasattr, _PLAIN, BaseException,
+    wall_ns, cpu_ns, awaited, type_of, identity, promises, plain, anything = (
+        perf_counter_ns, thread_time_ns, _awaited, type, id, has_method, _PLAIN, BaseException,
     )  # fmt: skip
     capture = site.capture
 
@@ -73,7 +75,7 @@ def drive_function(func: Function, site: Site) -> Function:
                         otel.attach(around)
                     call.paused_ns = wall_ns()
                 kind = type_of(result)
-                if kind not in plain and has(kind, "__await__"):
+                if identity(kind) not in plain and promises(kind, "__await__"):
                     return awaited(result, call)
                 if capture is not None:
                     capture.result(call.span, result)
@@ -96,10 +98,10 @@ def _awaited(result: Any, call: Call) -> Any:
         waiting: Any = _finish_with(result, call, _Unstarted(result, call))
         waiting.__name__, waiting.__qualname__ = result.__name__, result.__qualname__
         return waiting
-    if hasattr(type(result), "add_done_callback"):
-        result.add_done_callback(partial(_finish_done, call))
+    if has_method(type(result), "add_done_callback"):
+        result.add_done_callback(_Unfinished(call))
     else:
-        finish(call, thread.clock)
+        finisher(call.site)(call, thread.clock)
     return result
 
 
@@ -131,9 +133,24 @@ async def _finish_with(coroutine: Any, call: Call, unstarted: _Unstarted) -> Any
     return result
 
 
-def _finish_done(call: Call, future: Any) -> None:
-    call.paused_ns = perf_counter_ns()
-    finish(call, thread.clock, _failure_of(future))
+class _Unfinished:
+    """Ends the call of a future when that is done, or is let go of before."""
+
+    def __init__(self, call: Call) -> None:
+        self._call: Call | None = call
+
+    def __call__(self, future: Any) -> None:
+        self._end(_failure_of(future))
+
+    def __del__(self) -> None:
+        self._end(GeneratorExit())
+
+    def _end(self, error: BaseException | None) -> None:
+        call, self._call = self._call, None
+        if call is not None:
+            call.paused_ns = perf_counter_ns()
+            with suppress(BudgetExceeded):  # who waits for the future has its result
+                finisher(call.site)(call, thread.clock, error)
 
 
 def _failure_of(future: Any) -> BaseException | None:

@@ -25,6 +25,7 @@ def drive_generator_function(func: Function, site: Site) -> Function:
     threads, otel, anything, stopped = thread, runtime, BaseException, StopIteration
     begin_call, finish_call, end_call, drop_call = begin, finisher(site), end, drop
     put_back, wall_ns, cpu_ns = restore, perf_counter_ns, thread_time_ns
+    closed, is_a = GeneratorExit, isinstance
     capture = site.capture
 
     @like(func)
@@ -38,7 +39,7 @@ def drive_generator_function(func: Function, site: Site) -> Function:
                 if capture is not None:
                     capture.arguments(call.span, args, kwargs)
                 send = generator.send
-                step, value = send, None
+                step, value, is_closed = send, None, False
                 while True:
                     clock = threads.clock
                     outer = clock.current
@@ -82,11 +83,13 @@ def drive_generator_function(func: Function, site: Site) -> Function:
                     finally:
                         value = None
                     call.yielded += 1
+                    if is_closed:  # it yields all the same, and nobody may come again
+                        end_call(call, threads.clock, closed())
                     try:
                         value = yield item
                         step = send
                     except anything as thrown:
-                        step, value = generator.throw, thrown
+                        step, value, is_closed = generator.throw, thrown, is_a(thrown, closed)
             except anything as error:
                 end_call(call, threads.clock, error)
                 raise

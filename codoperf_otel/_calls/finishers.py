@@ -19,11 +19,12 @@ def _finish_within_budget(call: Call, clock: ThreadClock, error: BaseException |
     """End a run that has a budget of its own.
 
     Raises:
-        BudgetExceeded: it is to be raised, and more was used; that is the run's error then.
+        BudgetExceeded: it is to be raised, and more was used; that is the run's error then. A run that has
+            an error already keeps it.
     """
     try:
-        if error is None and call.is_running and call.invocation is not None:
-            call.invocation.check()
+        if call.is_running and call.invocation is not None:
+            call.invocation.look(raises=error is None)
     except Exception as exceeded:
         finish(call, clock, exceeded)
         raise

@@ -12,7 +12,7 @@ figure. It leaves
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from time import perf_counter_ns
 from typing import Any
 
@@ -37,13 +37,16 @@ MARK = "_codoperf_charged"
 """The attribute of a span that says how it is charged."""
 
 _modules = sys.modules
-_NEVER_CURRENT = -1
-_process = object()
-"""Another one in a forked child, where the spans of the parent have no figure."""
+_began_ns = 0
+"""When this process began to be one: in a forked child, the spans of the parent have no figure."""
 
 
 class ForeignSpan(Lender):
-    """A span of another library while it is open. `clock` is that of the thread in which it started."""
+    """A span of another library while it is open. `clock` is that of the thread in which it started.
+
+    The agent inside is the one that it names, or else that `around` it, or where it is `within` another
+    span that is measured, the one inside that.
+    """
 
     __slots__ = (
         "account",
@@ -52,66 +55,73 @@ class ForeignSpan(Lender):
         "driver",
         "has_left",
         "invocation",
-        "process",
         "shared_ns",
         "span",
-        "span_id",
         "tokens",
         "within",
     )
 
     account: Account | None
     driver: Charged | None
+    invocation: Invocation | None
+    around: Lineage | None
+    within: ForeignSpan | None
     shared_ns: int | None
     """The self CPU time of the call that shares the span."""
     is_block = True
     is_foreign = True
 
-    def __init__(self, span: Span, span_id: int, around: Lineage | None, within: ForeignSpan | None) -> None:
-        """`around` is in force around it, unless `within`, the span of another library there, names one."""
+    def fill(self, span: Span) -> None:
+        """Begin. A constructor takes half as long again."""
         self.span: Span | None = span
-        self.span_id = span_id
-        self.around = around
-        self.within = within
         self.clock = thread.clock
-        self.process = _process
         self.task = running_task_or_loop()
         self.started_ns = perf_counter_ns()
+        self.around = self.within = self.invocation = None
         self.cpu_ns = self.outer = self.driver = self.account = self.shares = self.shared_ns = None
         self.self_ns = self.entered_ns = 0
         self.has_left = True
         self.tokens = NO_TOKENS
-        self.invocation: Invocation | None = None
 
     def lineage(self) -> Lineage | None:
         """The agent in force inside: the one that it names by now, or else the nearest one around it."""
-        named: list[str] = []
-        span = self
-        while True:
-            name = span.attributes().get(GEN_AI_AGENT_NAME)
-            if name and isinstance(name, str):
-                named.append(name)
-            if span.within is None:
-                break
-            span = span.within
-        found = span.around
-        for name in reversed(named):
-            found = inside(found, name)
+        if self.within is None:
+            return self._inside(self.around)
+        spans: list[ForeignSpan] = [self]
+        while (outer := spans[-1].within) is not None:
+            spans.append(outer)
+        found = spans[-1].around
+        for span in reversed(spans):
+            found = span._inside(found)
         return found
 
+    def _inside(self, around: Lineage | None) -> Lineage | None:
+        name = self.attributes().get(GEN_AI_AGENT_NAME)
+        return inside(around, name) if name and isinstance(name, str) else around
+
     def attributes(self) -> Mapping[str, Any]:
-        """The attributes of its span by now."""
+        """The attributes of its span by now. They are copied: each look-up is several calls of the SDK's."""
+        span: Any = self.span
         try:
-            found: Mapping[str, Any] | None = getattr(self.span, "attributes", None)
+            return {} if span is None else span.attributes.copy()
         except Exception as error:
             failed("a span of another library has no attributes", error)
             return {}
-        return {} if found is None else found  # whether it is empty takes the SDK two calls to say
 
     def let_go(self, lineage: Lineage | None) -> None:
         """Keep nothing of its span but the agent inside."""
         self.around = lineage
         self.span = self.within = self.invocation = None
+
+    def is_of(self, context: SpanContext | None) -> bool:
+        """Whether its span is the one with this context; not where it has ended elsewhere."""
+        span = self.span
+        return span is not None and span.get_span_context() is context
+
+    def is_one_of(self, span_ids: Iterable[int]) -> bool:
+        """Whether its span is one of those with these ids; not where it has ended elsewhere."""
+        span = self.span
+        return span is not None and span.get_span_context().span_id in span_ids
 
     def start(self, parent: SpanContext | None) -> None:
         """Charge it from now on, if its CPU time can be told from that of others.
@@ -121,9 +131,10 @@ class ForeignSpan(Lender):
         clock = self.clock
         if "greenlet" in _modules:
             greenlets.follow(self.started_ns)
-        if clock.current is not None and clock.current.is_foreign:
-            settle(clock, 0 if parent is None else parent.span_id, span_id_in(runtime.get_current()))
         around = clock.current
+        if isinstance(around, ForeignSpan) and not around.is_of(parent):
+            settle(clock, 0 if parent is None else parent.span_id, span_id_in(runtime.get_current()))
+            around = clock.current
         if self.task is not None if around is None else not self._joins(around):
             return
         self.outer = around
@@ -141,32 +152,26 @@ class ForeignSpan(Lender):
     def end(self, lineage: Lineage | None) -> None:
         """End it, with this agent in force inside: `cpu_ns` is then known, unless it has left."""
         clock = thread.clock
-        if self.has_left:
-            return
-        if clock is not self.clock:
-            self.span_id = _NEVER_CURRENT  # its own thread takes it away
-            return
         if clock.current is not self:
+            if self.has_left or clock is not self.clock:  # its own thread takes it away
+                return
             uncover(clock, self)
         if clock.current is not self or self.task is not running_task_or_loop():
             self._end_below(clock)
             return
         clock.charge_to(self.outer)
         self.has_left = True
-        if self.process is _process and ("greenlet" not in _modules or greenlets.is_own(self)):
+        if self.started_ns >= _began_ns and ("greenlet" not in _modules or greenlets.is_own(self)):
             self.cpu_ns = clock.reading(self.driver) - self.entered_ns
             if self.shares is not None:
                 self.gather_shares()
-            self._count(lineage)
+            if lineage is not None:
+                lineage.add(CPU_NS, self.self_ns)
+            if self.invocation is not None:
+                self.invocation.use(CPU_NS, self.self_ns)
+            if self.account is not None:
+                self.account.add_foreign(self.self_ns)
         self.driver = None
-
-    def _count(self, lineage: Lineage | None) -> None:
-        if lineage is not None:
-            lineage.add(CPU_NS, self.self_ns)
-        if self.invocation is not None:
-            self.invocation.use(CPU_NS, self.self_ns)
-        if self.account is not None:
-            self.account.add_foreign(self.self_ns)
 
     def leave(self) -> None:
         """Have no figure: what was charged to it goes to who was charged before."""
@@ -198,7 +203,6 @@ class ForeignSpan(Lender):
         if above is self:
             self.leave_top(clock)
             return
-        self.span_id = _NEVER_CURRENT
         while above is not None and above.outer is not self:
             above = above.outer
         if above is not None:
@@ -209,7 +213,7 @@ class ForeignSpan(Lender):
 def settle(clock: ThreadClock, *current: int) -> None:
     """Let the spans that are charged, and are not among these current ones, leave."""
     top = clock.current
-    while isinstance(top, ForeignSpan) and top.span_id not in current:
+    while isinstance(top, ForeignSpan) and not top.is_one_of(current):
         top.leave_top(clock)
         top = clock.current
 
@@ -268,5 +272,5 @@ def span_id_in(context: Context) -> int:
 
 @_forks.in_child
 def _forked() -> None:
-    global _process
-    _process = object()
+    global _began_ns
+    _began_ns = perf_counter_ns()

@@ -33,7 +33,7 @@ class OpenBudget(Protocol):
         """Look at it where the run ends; may raise."""
 
     def is_exceeded(self) -> bool:
-        """Look at it without raising."""
+        """Look at it without raising; once the run has ended, whether it was."""
         ...
 
     def add(self, name: str, value: int) -> None:
@@ -75,14 +75,18 @@ class Invocation(Totals):
         for budget in self.budgets:
             budget.before(site)
 
-    def check(self) -> None:
+    def look(self, *, raises: bool) -> None:
         """Look at its own budget where it ends.
 
         Raises:
-            BudgetExceeded: it is to be raised.
+            BudgetExceeded: it is to be raised, and `raises`.
         """
-        if self.own is not None:
+        if self.own is None:
+            return
+        if raises:
             self.own.check()
+        else:
+            self.own.is_exceeded()
 
     def use(self, what: str, amount: int) -> None:
         """Charge the budgets with something."""

@@ -10,14 +10,15 @@ from typing import Any
 from opentelemetry import trace
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY as _SUPPRESSED
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
+from opentelemetry.trace import INVALID_SPAN, Span
 
 from codoperf_otel._calls import greenlets
 from codoperf_otel._calls.call import Call
 from codoperf_otel._calls.call_ledgers import FinishedCall
 from codoperf_otel._calls.cells import EXEMPLAR_GAP_NS
-from codoperf_otel._calls.context import CALL_KEY, named_in, with_call
+from codoperf_otel._calls.context import CALL_KEY, SPAN_KEY, named_in, with_call
 from codoperf_otel._calls.cut_off import drop
+from codoperf_otel._calls.deferred_spans import DeferredSpan
 from codoperf_otel._calls.foreign_code import failed
 from codoperf_otel._calls.foreign_spans import settle, span_id_in
 from codoperf_otel._calls.invocations import joined
@@ -28,6 +29,7 @@ from codoperf_otel._calls.recorder import NO_EXEMPLAR
 from codoperf_otel._calls.shared_spans import share_span
 from codoperf_otel._calls.sites import SECOND_NS, Site
 from codoperf_otel._calls.span_ends import end_span
+from codoperf_otel._calls.span_starts import start_span
 from codoperf_otel._calls.tasks import running_task
 from codoperf_otel._calls.thread_clock import ThreadClock
 from codoperf_otel._calls.wall_clock import shared_epoch, wall_clock
@@ -36,7 +38,6 @@ from codoperf_otel._statistics.ledgers import BATCH
 from codoperf_otel._telemetry.attribute_sets import Attributes
 from codoperf_otel._telemetry.binding import ALWAYS, Instruments, in_force
 
-_INTERNAL = SpanKind.INTERNAL
 _modules = sys.modules
 _new = object.__new__
 
@@ -77,10 +78,8 @@ def begin(
             ((held := in_force.binding).makes_spans or (held.follows_provider and trace._TRACER_PROVIDER))
             and not clock.busy
             and not around.get(_SUPPRESSED)
-            and (not site.is_selective or _has_span(site, started))
         ):
-            first = here.attributes if not attributes else {**here.attributes, **attributes}
-            call.span = _start_span(site, clock, around, first, epoch + started)
+            call.span = _span_of(call, clock, around, attributes)
         if call.span is not INVALID_SPAN or site.execution is not None:  # an agent is found without a span
             call.context = with_call(around, call.span, call)
         if site.meters and (site.report is not None or call.span.is_recording()):
@@ -91,24 +90,18 @@ def begin(
     return call
 
 
-def _has_span(site: Site, started_ns: int) -> bool:
-    return not site.min_span_ns and (site.span_rate is None or site.span_rate.allows(started_ns))
-
-
-def _start_span(
-    site: Site, clock: ThreadClock, around: Context, attributes: Attributes, started_unix_ns: int
-) -> Span:
-    clock.busy = 1
-    try:  # by position, as keywords take longer
-        span = in_force.binding.tracer.start_span(
-            site.span_name, around, _INTERNAL, attributes, None, started_unix_ns
-        )
-    except Exception as error:
-        failed("no span for %s: a sampler or a processor failed", error, site.span_name)
-        span = INVALID_SPAN
-    finally:
-        clock.busy = 0
-    return span
+def _span_of(call: Call, clock: ThreadClock, around: Context, attributes: Mapping[str, Any] | None) -> Span:
+    """The span of a call that begins; `INVALID_SPAN` if it has none."""
+    site = call.site
+    if site.min_span_ns:
+        return DeferredSpan(call, around)
+    if site.span_rate is not None and not site.span_rate.allows(call.started_ns):
+        return INVALID_SPAN
+    if type(above := around.get(SPAN_KEY)) is DeferredSpan:
+        above.made()  # a processor that runs meanwhile could make none
+    own = call.site_for_agent.attributes
+    first = own if not attributes else {**own, **attributes}
+    return start_span(site, clock, around, first, call.epoch_ns + call.started_ns)
 
 
 def finish(call: Call, clock: ThreadClock, error: BaseException | None = None) -> None:
@@ -123,8 +116,8 @@ def finish(call: Call, clock: ThreadClock, error: BaseException | None = None) -
     failure = error if error is not None and is_failure(error) else None
     has_further = call.inner is not None or call.shares is not None or "greenlet" in _modules
     cpu_ns = complete(call) if has_further else call.cpu_ns
-    if site.min_span_ns and (wall >= site.min_span_ns or failure is not None):
-        _start_late_span(call, clock)
+    if type(deferred := call.span) is DeferredSpan:
+        call.span = deferred.decided(failure is not None or wall >= site.min_span_ns)
     measured = _close_meters(call) if call.open_meters is not None else None
     if call.shared_ns is not None:
         _end_shared(call, clock, measured, error, failure)
@@ -201,7 +194,7 @@ def _record(call: Call, clock: ThreadClock, wall: int, attributes: Attributes | 
     except Exception as error:
         failed("durations of %s are not recorded: there is no histogram", error, call.site.span_name)
     else:
-        context = (call.context if offers else None) or NO_EXEMPLAR
+        context = (call.context if offers and call.span is not INVALID_SPAN else None) or NO_EXEMPLAR
         here.cell.recorder.record(clock, histogram, wall / 1e9, attributes, context)
 
 
@@ -236,14 +229,6 @@ def _exemplar(call: Call, wall: int, instruments: Instruments) -> tuple[int | No
         return None, None
     due[octave] = call.paused_ns
     return found.trace_id, found.span_id
-
-
-def _start_late_span(call: Call, clock: ThreadClock) -> None:
-    around, here = call.around, call.site_for_agent
-    if around is not None and not clock.busy and not around.get(_SUPPRESSED):
-        started = call.epoch_ns + call.started_ns
-        call.span = span = _start_span(call.site, clock, around, here.attributes, started)
-        call.context = with_call(around, span, call)
 
 
 def _close_meters(call: Call) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any
 from opentelemetry.context import Context
 
 from codoperf_otel._calls.call import Call
-from codoperf_otel._calls.recording import finish
+from codoperf_otel._calls.finishers import finisher
 from codoperf_otel._calls.runtime_context import runtime
 from codoperf_otel._calls.thread_clock import ThreadClock
 
@@ -57,4 +57,4 @@ def end(call: Call | None, clock: ThreadClock, error: BaseException) -> None:
     if call is not None:
         if not call.paused_ns:
             call.paused_ns = perf_counter_ns()
-        finish(call, clock, error)
+        finisher(call.site)(call, clock, error)

@@ -124,7 +124,7 @@ CPU time of its own thread in ns, and what meters measured."""
 
 Execution = tuple[tuple[str, str], ...]
 
-_DERIVED = {"__weakref__", "by_agent", "is_selective", "is_timed_elsewhere", "origin"}
+_DERIVED = {"__weakref__", "by_agent", "is_timed_elsewhere", "origin"}
 
 
 class Site:
@@ -148,7 +148,6 @@ class Site:
         "execution",
         "family",
         "histogram",
-        "is_selective",
         "is_timed_elsewhere",
         "meters",
         "min_span_ns",
@@ -200,7 +199,6 @@ class Site:
         self.execution = execution
         self.origin: str | None = None
         self.is_timed_elsewhere = False
-        self.is_selective = span_rate is not None or min_span_ns > 0
         self.by_agent: dict[Lineage | None, SiteForAgent] = {}
         _sites.add(ref(self, _sites.discard))
         for meter in meters:

@@ -39,7 +39,8 @@ def end_span(
             if late_events.waiting:
                 late_events.mark(call)
             if type(span) is SharedSpan:  # type: ignore[comparison-overlap]
-                pass  # whoever it belongs to says how it ended
+                if failure is not None:
+                    span.say_failure(failure)
             elif failure is not None:
                 _telemetry.record_error(span, failure)
             elif error is not None and (outcome := outcome_of(error)) is not None:

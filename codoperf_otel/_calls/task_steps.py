@@ -180,6 +180,11 @@ class TaskSteps(Charged):
         self.inner = self.outer = self.task = None
 
 
+def stepped(coroutine: Any) -> Any:
+    """The steps of a coroutine that is to be a task; anything else as it is."""
+    return TaskSteps(coroutine) if type(coroutine) is types.CoroutineType else coroutine
+
+
 class _Awaited:
     """The steps where they are awaited. A task would prefer the `__next__` of an iterator to its `send`."""
 

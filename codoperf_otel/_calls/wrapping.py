@@ -35,6 +35,8 @@ def like(func: Function) -> Callable[[Function], Function]:
             functools.update_wrapper(made, type(func), updated=())
             made.__wrapped__ = func  # type: ignore[attr-defined]
         _add_signature(made, func)
+        if not isinstance(getattr(func, "__name__", None), str):
+            _add_names(made, func)
         if not isinstance(func, FunctionType):
             _add_attributes(made, func)
         return made
@@ -49,10 +51,37 @@ def is_wrapper(func: object) -> bool:
 
 def _globals_of(func: Function, wrapper: FunctionType) -> dict[str, Any]:
     try:
-        found = getattr(inspect.unwrap(func), "__globals__", None)
+        found = getattr(_code_of(inspect.unwrap(func)), "__globals__", None)
     except ValueError:  # an object that has whatever attribute is asked for
         found = None
     return found if type(found) is dict else wrapper.__globals__
+
+
+def _inner(func: Any) -> Any:
+    """What a partial is made of."""
+    while isinstance(func, functools.partial):
+        func = func.func
+    return func
+
+
+def _code_of(func: Any) -> Any:
+    """The function that runs where an object is called, or a partial."""
+    func = _inner(func)
+    return func if hasattr(func, "__globals__") else getattr(type(func), "__call__", func)  # noqa: B004
+
+
+def _add_names(made: Any, func: Any) -> None:
+    """An object has no name and no annotations, but who asks a function for them expects some.
+
+    Nobody resolves texts in them later: the object that is wrapped has no globals.
+    """
+    inner, code = _inner(func), _code_of(func)
+    named = inner if isinstance(getattr(inner, "__qualname__", None), str) else type(inner)
+    made.__name__, made.__qualname__ = named.__name__, named.__qualname__
+    try:
+        made.__annotations__ = inspect.get_annotations(code, eval_str=True)
+    except Exception as error:  # a name that is not there yet, or no function
+        raise_interrupt(error)
 
 
 def _add_signature(made: Any, func: Function) -> None:

@@ -13,6 +13,7 @@ from codoperf_otel._calls.foreign_code import failed
 from codoperf_otel._calls.thread_clock import thread
 from codoperf_otel._children import enforcing, sampling, table
 from codoperf_otel._children.meter import meter_of
+from codoperf_otel._children.pools import owner, queue_of
 from codoperf_otel._children.table import Child
 from codoperf_otel._patching.replacing import unbound
 from codoperf_otel._readings.memory import own_mark
@@ -30,7 +31,7 @@ def reporting(original: Callable[..., Any], pid_of: PidOf, switch: Switch) -> Ca
 
     @wraps(original)
     def start(self: Any, *args: Any, **kwargs: Any) -> Any:
-        call = call_in_force() if switch.is_on else None
+        call = owner(queue_of(self), call_in_force()) if switch.is_on else None
         if call is None:
             return method(self, *args, **kwargs)
         beginning = object()

@@ -61,6 +61,7 @@ ADAPTERS = {
     "llama_index.core.tools.retriever_tool": "llama_index",
     "mcp.server.mcpserver.tools.base": "mcp",
     "openai.lib.responses_tool_runner": "openai",
+    "opentelemetry.sdk.trace": "lent_spans",
     "pydantic_ai.agent": "pydantic_ai",
     "smolagents.agents": "smolagents",
     "smolagents.tools": "smolagents",

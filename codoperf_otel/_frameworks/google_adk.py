@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from codoperf_otel._frameworks.recorded import Execution, recorded_in
+from codoperf_otel._frameworks.returned_failures import ToolError, recorded_with_failures
 from codoperf_otel._patching.replacing import Replacement
 
 AGENTS = ("LlmAgent", "LoopAgent", "ParallelAgent", "SequentialAgent")
@@ -19,7 +20,7 @@ AGENTS = ("LlmAgent", "LoopAgent", "ParallelAgent", "SequentialAgent")
 def replacements(name: str, module: ModuleType) -> Iterator[Replacement]:
     """What runs a tool, and what runs an agent of each kind."""
     if name == "google.adk.flows.llm_flows.tools._caller":
-        yield recorded_in(module, "_call_tool_async", _tool)
+        yield recorded_with_failures(module, "_call_tool_async", _tool, _failure)
         return
     for kind in map(vars(module).get, AGENTS):
         if kind is not None and kind.__module__ == name:
@@ -32,6 +33,12 @@ def _agent(agent: Any, *_: Any, **__: Any) -> Execution:
 
 def _tool(tool: Any, *_: Any, **__: Any) -> Execution:
     return Execution("tool", tool.name, "google-adk", _is_timed())
+
+
+def _failure(result: Any, /, tool: Any, args: Any, tool_context: Any) -> Exception | None:  # noqa: ARG001
+    """How a tool failed, by what it returns, as ADK's own telemetry tells it."""
+    handler = sys.modules["google.adk.flows.llm_flows.tools._error_handler"]
+    return ToolError() if handler.detect_error_type_for_telemetry(tool, tool_context, result) else None
 
 
 def _is_timed() -> bool:

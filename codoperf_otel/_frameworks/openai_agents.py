@@ -14,16 +14,16 @@ from typing import Any
 
 from codoperf_otel._calls.budget_exceeded import BudgetExceeded
 from codoperf_otel._calls.foreign_code import failed
+from codoperf_otel._decorating import OperationScope
 from codoperf_otel._frameworks.recorded import Execution, block, is_within, recorded
 from codoperf_otel._frameworks.returned_failures import note, noted, recorded_with_failures
 from codoperf_otel._patching.replacing import Replacement
 
 ORIGIN = "openai-agents"
-_SCOPE = "_codoperf_scope"
 
 
 def replacements(_: str, module: ModuleType) -> Iterator[Replacement]:
-    """What runs workflows and tools, and what begins and ends the spans of agents."""
+    """What runs workflows and tools, and what begins the spans of agents."""
     if not hasattr(module, "AgentRunner"):  # a program's own package of that name
         return
     spans, tool = sys.modules["agents.tracing.spans"], sys.modules["agents.tool"]
@@ -37,8 +37,7 @@ def replacements(_: str, module: ModuleType) -> Iterator[Replacement]:
     answer = tool.maybe_invoke_function_tool_failure_error_function
     yield Replacement(tool, answer.__name__, answer, _noting(answer))
     for kind in (spans.SpanImpl, spans.NoOpSpan):
-        yield Replacement(kind, "start", kind.start, _followed(kind.start, _begin))
-        yield Replacement(kind, "finish", kind.finish, _followed(kind.finish, _end))
+        yield Replacement(kind, "start", kind.start, _starting(kind.start))
 
 
 def _workflow(*_: Any, run_config: Any = None, **__: Any) -> Execution | None:
@@ -92,30 +91,33 @@ def _failure(result: Any, *, function_tool: Any, **_: Any) -> Exception | None:
     return error
 
 
-def _followed(original: Callable[..., Any], follow: Callable[[Any], None]) -> Callable[..., Any]:
+def _starting(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
-    def replacement(span: Any, *args: Any, **kwargs: Any) -> Any:
+    def start(span: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             if type(span.span_data).__name__ == "AgentSpanData":
-                follow(span.span_data)
+                _begin(span)
         except Exception as error:
             failed("an agent of the OpenAI Agents SDK is not recorded", error)
         return original(span, *args, **kwargs)
 
-    return replacement
+    return start
 
 
-def _begin(agent: Any) -> None:
-    if not hasattr(agent, _SCOPE) and agent.name:
-        scope = block(Execution("agent", agent.name, ORIGIN))
-        setattr(agent, _SCOPE, (scope.__enter__(), sys.exc_info()[1]))
+def _begin(span: Any) -> None:
+    """Begin a run, which the span ends itself: also after its SDK was put back."""
+    name = span.span_data.name
+    if name and "finish" not in vars(span):
+        scope = block(Execution("agent", name, ORIGIN)).__enter__()
+        span.finish = functools.partial(_finish, span, scope, sys.exc_info()[1])
 
 
-def _end(agent: Any) -> None:
+def _finish(span: Any, scope: OperationScope, before: BaseException | None, *args: Any, **kwargs: Any) -> Any:
     """End it: an exception that is handled now, and was not at its begin, is how it failed."""
-    if not hasattr(agent, _SCOPE):
-        return
-    scope, before = getattr(agent, _SCOPE)
-    delattr(agent, _SCOPE)
+    del span.finish
     error = sys.exc_info()[1]
-    scope.__exit__(None, None if error is before else error, None)
+    try:
+        scope.__exit__(None, None if error is before else error, None)
+    except Exception as wrong:
+        failed("the end of an agent of the OpenAI Agents SDK is not recorded", wrong)
+    return span.finish(*args, **kwargs)

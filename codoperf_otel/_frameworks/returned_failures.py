@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
@@ -18,13 +18,19 @@ from codoperf_otel._frameworks.recorded import Describe, recorded
 from codoperf_otel._patching.replacing import Replacement
 
 FailureOf = Callable[..., Exception | None]
-"""Takes what a framework's function has returned, and its arguments; returns how the tool failed, or None."""
+"""Takes what a framework's function has returned, and its arguments; returns how the tool failed, or None.
+
+What an async generator returns is what it has yielded last.
+"""
 
 
 class ToolError(Exception):
-    """A tool that failed, where the framework does not say with what."""
+    """A tool that failed, where the framework does not say with what. What it returns is not recorded."""
 
     __module__ = "builtins"  # so `error.type` is its name alone
+
+    def __init__(self, message: str = "the tool returned an error") -> None:
+        super().__init__(message)
 
 
 class _Outcome:
@@ -44,6 +50,7 @@ class _Outcome:
         raise error
 
 
+_END = object()
 _current: ContextVar[_Outcome | None] = ContextVar("codoperf_otel_tool", default=None)
 
 
@@ -63,8 +70,14 @@ def noted() -> Exception | None:
 def recorded_with_failures(owner: Any, name: str, describe: Describe, failure_of: FailureOf) -> Replacement:
     """The function of that name in a module or class, with each call recorded, also that it has failed."""
     original = vars(owner)[name]
-    inner = recorded(_raising(original, failure_of), describe)
-    return Replacement(owner, name, original, _taking_back(original, inner))
+    return Replacement(owner, name, original, with_failures(original, describe, failure_of))
+
+
+def with_failures(
+    original: Callable[..., Any], describe: Describe, failure_of: FailureOf
+) -> Callable[..., Any]:
+    """A function of a framework with each call recorded, also that it has failed."""
+    return _taking_back(original, recorded(_raising(original, failure_of), describe))
 
 
 def _raising(original: Callable[..., Any], failure_of: FailureOf) -> Callable[..., Any]:
@@ -86,31 +99,62 @@ def _raising(original: Callable[..., Any], failure_of: FailureOf) -> Callable[..
     async def coroutine(*args: Any, **kwargs: Any) -> Any:
         return checked(await original(*args, **kwargs), args, kwargs)
 
-    return coroutine if inspect.iscoroutinefunction(original) else function
+    @functools.wraps(original)
+    async def generator(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        last = None
+        async for last in original(*args, **kwargs):
+            yield last
+        checked(last, args, kwargs)
+
+    return _like(original, function, coroutine, generator)
 
 
 def _taking_back(original: Callable[..., Any], inner: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def function(*args: Any, **kwargs: Any) -> Any:
-        with _outcome() as outcome:
+        outcome = _Outcome()
+        with _in_force(outcome):
             outcome.result = inner(*args, **kwargs)
         return outcome.result
 
     @functools.wraps(original)
     async def coroutine(*args: Any, **kwargs: Any) -> Any:
-        with _outcome() as outcome:
+        outcome = _Outcome()
+        with _in_force(outcome):
             outcome.result = await inner(*args, **kwargs)
         return outcome.result
 
+    @functools.wraps(original)
+    async def generator(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        outcome, stream = _Outcome(), inner(*args, **kwargs)
+        try:
+            while True:
+                item = _END
+                with _in_force(outcome):  # not over a `yield`: what consumes it has the same context
+                    item = await anext(stream, _END)
+                if item is _END:
+                    return
+                yield item
+        finally:
+            await stream.aclose()
+
+    return _like(original, function, coroutine, generator)
+
+
+def _like(original: Callable[..., Any], *kinds: Callable[..., Any]) -> Callable[..., Any]:
+    """Of a function, a coroutine function and an async generator function the one of the original's kind."""
+    function, coroutine, generator = kinds
+    if inspect.isasyncgenfunction(original):
+        return generator
     return coroutine if inspect.iscoroutinefunction(original) else function
 
 
 @contextmanager
-def _outcome() -> Iterator[_Outcome]:
-    before, outcome = _current.get(), _Outcome()
+def _in_force(outcome: _Outcome) -> Iterator[None]:
+    before = _current.get()
     _current.set(outcome)
     try:
-        yield outcome
+        yield
     except Exception as error:
         if error is not outcome.error:
             raise

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from codoperf_otel._frameworks.recorded import Execution, recorded_in
+from codoperf_otel._frameworks.returned_failures import ToolError, recorded_with_failures
 from codoperf_otel._patching.replacing import Replacement
 
 
@@ -15,7 +16,7 @@ def replacements(name: str, module: ModuleType) -> Iterator[Replacement]:
     if name == "strands.agent.agent":
         yield recorded_in(module.Agent, "_run_loop", _agent)
     else:
-        yield recorded_in(module, "_run_tool", _tool)
+        yield recorded_with_failures(module, "_run_tool", _tool, _failure)
 
 
 def _agent(agent: Any, *_: Any, **__: Any) -> Execution:
@@ -25,3 +26,12 @@ def _agent(agent: Any, *_: Any, **__: Any) -> Execution:
 def _tool(context: Any, *_: Any, **__: Any) -> Execution | None:
     """A tool, unless the model has made it up."""
     return None if context.tool is None else Execution("tool", context.tool.tool_name, "strands")
+
+
+def _failure(last: Any, *_: Any, **__: Any) -> Exception | None:
+    """How a tool failed, as the event of its result tells; the other events have no result."""
+    result = getattr(last, "tool_result", None)
+    if result is None or result.get("status") != "error":
+        return None
+    error = last.exception
+    return error if isinstance(error, Exception) else ToolError()

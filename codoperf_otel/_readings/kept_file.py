@@ -68,7 +68,7 @@ class KeptFile:
 
     def _is_ours(self) -> bool:
         try:
-            return _identity(self._descriptor) == self._identity
+            return self._descriptor != _CLOSED and _identity(self._descriptor) == self._identity
         except OSError as error:
             raise_interrupt(error)
             return False

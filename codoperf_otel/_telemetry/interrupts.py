@@ -5,9 +5,15 @@ Whoever catches the errors of a reading, of a file or of foreign code asks here 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import CodeType, FrameType, TracebackType
-from typing import Any
+from typing import Any, cast
+
+_traceback = cast(
+    "Callable[[BaseException], TracebackType | None]", vars(BaseException)["__traceback__"].__get__
+)
+_context = cast("Callable[[BaseException], BaseException | None]", vars(BaseException)["__context__"].__get__)
+"""What the interpreter has noted; a class of the program's own may say something else, or fail."""
 
 
 def raise_interrupt(error: BaseException) -> None:
@@ -17,7 +23,7 @@ def raise_interrupt(error: BaseException) -> None:
     errors of their own.
     """
     for interrupt in filter(is_of_signal_handler, _made_of(error)):
-        context = interrupt.__context__
+        context = _context(interrupt)
         try:
             raise interrupt
         finally:
@@ -27,14 +33,14 @@ def raise_interrupt(error: BaseException) -> None:
 
 def _made_of(error: BaseException) -> Iterable[BaseException]:
     """An error and those that it was made of; none that a caller of ours is dealing with meanwhile."""
-    callers = set(_callers(error.__traceback__))
+    callers = set(_callers(_traceback(error)))
     found = {id(error): error}
-    each = error.__context__
-    while each is not None and each.__traceback__ is not None and id(each) not in found:
-        if each.__traceback__.tb_frame in callers:
+    each = _context(error)
+    while each is not None and (trace := _traceback(each)) is not None and id(each) not in found:
+        if trace.tb_frame in callers:
             break
         found[id(each)] = each
-        each = each.__context__
+        each = _context(each)
     return found.values()
 
 
@@ -47,20 +53,20 @@ def _callers(trace: TracebackType | None) -> Iterator[FrameType]:
 
 
 def is_of_signal_handler(error: BaseException) -> bool:
-    """Whether a frame of the error's traceback is that of a signal handler."""
-    handlers = _codes_of_handlers()
-    trace: TracebackType | None = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code in handlers:
-            return True
-        trace = trace.tb_next
-    return False
+    """Whether a frame below the one that has caught the error is that of a signal handler."""
+    codes = set(_codes_below(_traceback(error)))
+    return bool(codes) and not codes.isdisjoint(_codes_of_handlers())
+
+
+def _codes_below(trace: TracebackType | None) -> Iterator[CodeType]:
+    while trace is not None and (trace := trace.tb_next) is not None:
+        yield trace.tb_frame.f_code
 
 
 def _codes_of_handlers() -> set[CodeType]:
     import signal  # only where something failed
 
-    handlers = (signal.getsignal(number) for number in signal.valid_signals())
+    handlers = map(signal.getsignal, range(1, signal.NSIG))  # in half the time of `valid_signals`
     return {code for handler in handlers for code in _codes(handler)}
 
 

@@ -44,7 +44,13 @@ def error_type(error: BaseException) -> str:
     'ValueError'
     """
     kind = type(error)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    try:
+        return (
+            kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        )
+    except Exception as failure:  # a metaclass of the program's own
+        raise_interrupt(failure)
+        return names.OTHER_ERROR
 
 
 def error_message(error: BaseException) -> str:

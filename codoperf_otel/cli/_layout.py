@@ -40,12 +40,16 @@ class Row:
 
 @dataclass(slots=True)
 class Table:
-    """Titles, that of the names first, and rows; cells are aligned right, except in the ``left`` columns."""
+    """Titles, that of the names first, and rows; cells are aligned right, except in the ``left`` columns.
+
+    Where the terminal is too narrow for a column that is ``needed``, the table goes on below.
+    """
 
     titles: Sequence[str]
     rows: Sequence[Row]
     left: Collection[str] = ()
     left_out: Sequence[str] = ()
+    needed: Collection[str] = ()
 
 
 def fit(table: Table, width: int) -> Table:
@@ -64,6 +68,18 @@ def fit(table: Table, width: int) -> Table:
     return Table(
         [first, *(titles[at] for at in kept)], rows, table.left, [titles[at] for at in left_out if titles[at]]
     )
+
+
+def parts(table: Table, width: int) -> Iterator[Table]:
+    """The table as it fits, and below it what it has no room for, if some of it is needed."""
+    fitted = fit(table, width)
+    if not set(table.needed) & set(fitted.left_out):
+        yield fitted
+        return
+    yield replace(fitted, left_out=())
+    kept = [at for at, title in enumerate(table.titles[1:]) if title in fitted.left_out]
+    rows = [replace(row, cells=[row.cells[at] for at in kept], notes=[]) for row in table.rows]
+    yield from parts(replace(table, titles=[table.titles[0], *fitted.left_out], rows=rows), width)
 
 
 def lines(table: Table, width: int) -> Iterator[Text]:

@@ -33,6 +33,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 HEADERS = ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS")
 CERTIFICATES = ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY")
 CHECK_FILES = f"check the files of OTEL_EXPORTER_OTLP_{', _'.join(CERTIFICATES)}"
+START_A_COLLECTOR = "start a collector there, or set OTEL_EXPORTER_OTLP_ENDPOINT to where one listens"
 CHECK_NAME = "check the host name of the endpoint"
 UNKNOWN_CLOCK = "not compared: the server does not tell its own"
 NO_COLLECTOR = "another service listens there: check port and path"
@@ -106,9 +107,7 @@ def _connection(output: Otlp, host: str, port: int, seconds: float) -> Iterator[
             if is_encrypted(output.signal, _parts(output), Variables(os.environ)):
                 yield _handshake(connection, output, host)
     except OSError as error:
-        yield failed(
-            "connection", f"{host}:{port}: {error.strerror or error}", "is a collector listening there?"
-        )
+        yield failed("connection", f"{host}:{port}: {error.strerror or error}", START_A_COLLECTOR)
 
 
 def _handshake(connection: socket.socket, output: Otlp, host: str) -> Finding:

@@ -87,8 +87,8 @@ def _by_memory(operation: Operation) -> Row:
 def agents(found: Sequence[Agent]) -> Table:
     """One row per agent."""
     split = [title for title in _split(found) if title != "self CPU"] or ["self CPU"]
-    titles = ("agent", "wall", *split, "waiting", "peak", "tools", "hits", "saved", "errors", "lazy")
-    return Table(titles, [_agent(agent, split) for agent in found])
+    needed = ("wall", *split, "waiting", "peak", "tools", "hits", "saved", "errors")
+    return Table(("agent", *needed, "lazy"), [_agent(agent, split) for agent in found], needed=needed)
 
 
 def _agent(agent: Agent, split: Sequence[str]) -> Row:

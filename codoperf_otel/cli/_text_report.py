@@ -19,7 +19,7 @@ from codoperf_otel._report.operations import by_memory, operations
 from codoperf_otel._report.sums import total
 from codoperf_otel._report.trees import Trace, traces
 from codoperf_otel.cli import _format, _tables, _tree_view
-from codoperf_otel.cli._layout import Table, cut, fit, lines, show
+from codoperf_otel.cli._layout import Table, cut, lines, parts, show
 from codoperf_otel.cli._legend import left_out, legend
 
 TRACES = 3
@@ -42,10 +42,11 @@ def render(telemetry: Telemetry, target: Console) -> None:
     for drop in drops(telemetry.points):
         text = f"Not delivered everywhere: {drop.items:,} of {drop.signal} ({drop.reason.replace('_', ' ')})"
         show(target, Text(_format.clean(text), "yellow"), wrap=True)
-    shown = [_show_trace(trace, target) for trace in found[:TRACES]]
+    shown = [part for trace in found[:TRACES] for part in _show_trace(trace, target)]
     if len(found) > TRACES:
         show(target, Text(f"… and {_format.plural(len(found) - TRACES, 'shorter trace')}", "dim italic"))
-    shown += [_show_section(*section, target) for section in _sections(telemetry) if section[1].rows]
+    for section in _sections(telemetry):
+        shown += _show_section(*section, target) if section[1].rows else []
     for part in (left_out(shown, target.width), legend(shown, target.width)):
         if part:
             show(target, Text())
@@ -80,7 +81,7 @@ def _header(telemetry: Telemetry, found: list[Trace], target: Console) -> None:
     show(target, Text.assemble(source, counted))
 
 
-def _show_trace(trace: Trace, target: Console) -> Table:
+def _show_trace(trace: Trace, target: Console) -> list[Table]:
     """Draw a trace as a tree, and return the table that was shown."""
     all_cpu = total(node.span.total_cpu for node in trace.walk())
     show(target, Text())
@@ -96,18 +97,19 @@ def _title(trace: Trace) -> Text:
     )
     if trace.failed:
         title.append(f", {trace.failed:,} failed", "red")
-    return title.append(" · ".join(["", *services, f"{began:%Y-%m-%d %H:%M} UTC"]), "dim")
+    return title.append(" · ".join(["", *services, f"{began:%Y-%m-%dT%H:%MZ}"]), "dim")
 
 
-def _show_section(title: str, table: Table, of: int, target: Console) -> Table:
+def _show_section(title: str, table: Table, of: int, target: Console) -> list[Table]:
     show(target, Text())
     more = f"  {len(table.rows)} of {of:,}" if of > len(table.rows) else ""
     show(target, Text.assemble((title, "bold"), (more, "dim")))
     return _show_table(table, target)
 
 
-def _show_table(table: Table, target: Console) -> Table:
-    fitted = fit(table, target.width)
-    for line in lines(fitted, target.width):
-        show(target, line)
-    return fitted
+def _show_table(table: Table, target: Console) -> list[Table]:
+    shown = list(parts(table, target.width))
+    for part in shown:
+        for line in lines(part, target.width):
+            show(target, line)
+    return shown

@@ -12,6 +12,7 @@ from contextlib import suppress
 from codoperf_otel import _frameworks, _zero_code, configure
 from codoperf_otel._calls.cells import all_cells
 from codoperf_otel._calls.sites import FIRST, SpanRate, calls_over_rate
+from codoperf_otel._calls.span_starts import spans_started
 from codoperf_otel._environment_variables import (
     EXCLUDE,
     MAX_SPANS_PER_SECOND,
@@ -176,24 +177,24 @@ def _conclude(patterns: Patterns, process: int) -> None:
     if os.getpid() != process:  # a forked child that ends as a program does
         return
     for pattern in patterns.unused:
-        log.warning("the pattern %r has matched no function: nothing is monitored by it", pattern)
+        log.warning("codoperf: the pattern %r has matched no function: nothing is monitored by it", pattern)
     if compiled := _zero_code.compiled_modules():
         more = f" and {len(compiled) - _NAMED} more" if len(compiled) > _NAMED else ""
         names = ", ".join(compiled[:_NAMED])
-        log.warning("functions of compiled modules cannot be monitored: %s%s", names, more)
+        log.warning("codoperf: functions of compiled modules cannot be monitored: %s%s", names, more)
 
 
 def _sum_up(share: OwnShare, process: int) -> None:
     """Say what was recorded and what that cost, after the rest was sent."""
     measured = share.end() if os.getpid() == process else None
     calls = sum(cell.totals()[0] for cell in all_cells())
-    over = calls_over_rate()
-    if os.getpid() != process or not (over or (calls and _shows_more())):
+    spans = min(spans_started(), calls)
+    if os.getpid() != process or not (calls_over_rate() or (calls and _shows_more())):
         return
     took = f"; telemetry took {measured:.0%} of the CPU time" if measured is not None else ""
     _say(
-        f"{calls:,} calls, {calls - over:,} spans, {over:,} calls without a span"
-        f" (--max-spans-per-second; metrics count every call){took}"
+        f"{calls:,} calls, {spans:,} spans, {calls - spans:,} calls without a span"
+        f" (metrics count every call){took}"
     )
 
 

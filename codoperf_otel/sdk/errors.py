@@ -19,6 +19,7 @@ from codoperf_otel.sdk.outputs import Otlp, Signal
 log = logging.getLogger("codoperf_otel.export")
 
 _LONGEST_REASON = 300
+_REFUSED = "Connection refused"
 
 
 class Destination:
@@ -48,6 +49,8 @@ class Destination:
         """An attempt failed; the exporter may try again."""
         self.failing = True
         if self._is_first_trouble():
+            if _REFUSED in reason:
+                reason = "connection refused: no collector listens there (`codoperf doctor` checks each step)"
             reason = (self._output and wrong_protocol.advice(self._output, reason)) or reason
             log.warning(
                 "Telemetry does not reach %s: %s (more such errors are not logged)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Any
 
@@ -9,8 +10,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Span, SpanProcessor
 from opentelemetry.trace import TraceFlags
 
-from codoperf_otel._calls.call import Call
-from codoperf_otel._calls.context import call_in, named_in
+from codoperf_otel._calls.context import place
 from codoperf_otel._calls.endings import count_span
 from codoperf_otel._calls.foreign_code import failed
 from codoperf_otel._calls.foreign_spans import MARK, ForeignSpan
@@ -19,8 +19,7 @@ from codoperf_otel._calls.meters import MEMORY, OpenMeter, opened_window
 from codoperf_otel._calls.runtime_context import runtime
 from codoperf_otel._telemetry import names
 
-_FEW = 2
-"""Attributes that are set sooner one by one."""
+_new = object.__new__
 
 
 class ResourceSpanProcessor(SpanProcessor):
@@ -53,10 +52,20 @@ class ResourceSpanProcessor(SpanProcessor):
         if (scope is not None and scope.name == names.SCOPE) or self._is_shut_down or hasattr(span, MARK):
             return
         try:
+            opened = _new(_Opened)
+            opened.fill(span)
+            opened.memory = opened_window() if self._memory else None
             around = runtime.get_current() if parent_context is None else parent_context
-            call = call_in(around)
-            opened = _Opened(span, span.get_span_context().span_id, *named_in(around, call))
-            opened.begin(span, opened_window() if self._memory else None, call)
+            if around:
+                place(opened, around)
+            opened.end_span = span.end
+            span.end = opened  # type: ignore[method-assign]
+            setattr(span, MARK, opened)
+            try:
+                opened.start(span.parent)
+            except BaseException:
+                opened.abandon()
+                raise
         except Exception as error:
             failed("a span of another library is not measured", error)
 
@@ -72,32 +81,26 @@ class ResourceSpanProcessor(SpanProcessor):
 class _Opened(ForeignSpan):
     """A span while it is measured. It stands in for the span's `end`, and is taken off there."""
 
-    __slots__ = ("_memory", "_open")
+    __slots__ = ("end_span", "memory")
 
-    def begin(self, span: Any, memory: OpenMeter | None, call: Call | None) -> None:
-        """Begin to measure a span that starts in a call."""
-        self._memory = memory
-        self.invocation = None if call is None else call.invocation
-        self._open = [(span, span.end)]
-        span.end = self
-        setattr(span, MARK, self)
-        try:
-            self.start(span.parent)
-        except BaseException:
-            self.abandon()
-            raise
+    memory: OpenMeter | None
+    end_span: Callable[[int | None], None]
+    """The span's own; not set any more where it has been called."""
 
-    def __call__(self, *arguments: Any, **named: Any) -> None:
+    def __call__(self, end_time: int | None = None) -> None:
         """End the span: it is measured up to here. The first of any number of threads does."""
         try:
-            span, end = self._open.pop()
-        except IndexError:
+            end_span = self.end_span
+            del self.end_span
+        except AttributeError:
             return
-        agent = self.around
+        span: Any = self.span
+        agent = None
         try:
             agent = self.lineage()
             self.end(agent)
-            self._put_on(span, agent)
+            if span.is_recording() and span.context.trace_flags & TraceFlags.SAMPLED:
+                self._put_on(span, agent)
             if agent is not None:
                 count_span(self, agent, has_failed=not span.status.is_ok)
         except Exception as error:
@@ -106,29 +109,23 @@ class _Opened(ForeignSpan):
             if not self.has_left:
                 self.abandon()
             self.let_go(agent)
-            _take_off(span, self, end)
-        end(*arguments, **named)
+            if span.end is self:
+                _take_off(span, end_span)
+        end_span(end_time)
 
     def _put_on(self, span: Any, agent: Lineage | None) -> None:
-        found = {} if self._memory is None else dict(self._memory.close(perf_counter_ns()))
+        """Put on the span what is known of it: few attributes sooner one by one."""
+        if self.memory is not None:
+            span.set_attributes(self.memory.close(perf_counter_ns()))
         if self.cpu_ns is not None:
-            found[names.CPU_TIME] = self.cpu_ns / 1e9
-            found[names.CPU_SELF_TIME] = (self.self_ns + (self.shared_ns or 0)) / 1e9
-        if agent is not None and names.GEN_AI_AGENT_NAME not in (span.attributes or ()):
-            found[names.GEN_AI_AGENT_NAME] = agent.name
-        if not span.is_recording() or not span.context.trace_flags & TraceFlags.SAMPLED:
-            return
-        if len(found) > _FEW:
-            span.set_attributes(found)
-        else:
-            for name, value in found.items():
-                span.set_attribute(name, value)
+            span.set_attribute(names.CPU_TIME, self.cpu_ns / 1e9)
+            span.set_attribute(names.CPU_SELF_TIME, (self.self_ns + (self.shared_ns or 0)) / 1e9)
+        if agent is not None and names.GEN_AI_AGENT_NAME not in self.attributes():
+            span.set_attribute(names.GEN_AI_AGENT_NAME, agent.name)
 
 
-def _take_off(span: Any, opened: _Opened, end: Any) -> None:
-    """Let the span have its own `end` again, if nothing else stands in for it by now."""
-    if span.end is not opened:
-        return
+def _take_off(span: Any, end_span: Any) -> None:
+    """Let the span have its own `end` again."""
     del span.end
-    if span.end != end:  # methods are equal where they are of the same function and object
-        span.end = end
+    if span.end != end_span:  # methods are equal where they are of the same function and object
+        span.end = end_span

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -77,6 +79,24 @@ def counted(tool: str, scope: str = "codoperf_otel") -> int:
     )
 
 
+def runs_of(agent: str) -> int:
+    """How many runs of an agent the report has."""
+    found = co.agent_report().to_dict().get(agent)
+    return found["invocations"] if found else 0
+
+
+def cpu_of(agent: str) -> float:
+    """The CPU seconds of an agent that the report has."""
+    found = co.agent_report().to_dict().get(agent)
+    return (found["self"]["cpu_seconds"] or 0.0) if found else 0.0
+
+
+def errors_of(agent: str) -> int:
+    """How many errors of an agent the report has."""
+    found = co.agent_report().to_dict().get(agent)
+    return found["self"]["errors"] if found else 0
+
+
 def burn(seconds: float = 0.01) -> str:
     """Use CPU time on this thread, and tell the agent in force."""
     end = time.thread_time() + seconds
@@ -88,6 +108,17 @@ def burn(seconds: float = 0.01) -> str:
 def is_burnt(*found: float, expected: float = BURNT) -> bool:
     """Whether figures are within 3 % of what was burnt."""
     return all(abs(seconds - expected) <= 0.03 * expected for seconds in found)
+
+
+@contextmanager
+def failing(recorded: Recorded, tool: str, agent: str, error: str) -> Iterator[None]:
+    """A tool fails once: its span says so, with this error type, and it is one error of its agent."""
+    before = errors_of(agent)
+    yield
+    found = [span for span in recorded.of("execute_tool") if not span.status.is_ok]
+    told = [tuple(map(span.attributes.get, (TOOL, AGENT, "error.type"))) for span in found]
+    assert told == [(tool, agent, error)]
+    assert errors_of(agent) - before == 1
 
 
 def tree_of(folder: Path) -> str:

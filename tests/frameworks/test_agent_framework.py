@@ -17,7 +17,7 @@ from agent_framework import (
     tool,
 )
 from agent_framework.observability import OBSERVABILITY_SETTINGS, AgentTelemetryLayer
-from observed import BURNT, burn, check_tools, counted
+from observed import BURNT, burn, check_tools, counted, failing, runs_of
 
 import codoperf_otel as co
 
@@ -135,16 +135,23 @@ def test_a_streamed_run(recorded):
 
 
 def test_a_tool_that_fails(recorded):
-    """The agent goes on as without us, and Agent Framework says on its span that the tool failed."""
+    """The agent goes on as without us, and the tool has failed."""
 
     @tool
     def search() -> str:
         raise LookupError("nothing")
 
     agent = Agent(Scripted({"search": {}}, "gave up"), name="planner", tools=[search])
-    assert asyncio.run(agent.run("go")).text == "gave up"
-    (span,) = recorded.of("execute_tool")
-    assert span.attributes["error.type"] == "LookupError"
+    with failing(recorded, "search", "planner", "LookupError"):
+        assert asyncio.run(agent.run("go")).text == "gave up"
+
+
+def test_a_decorated_agent_around_one_of_the_same_name(recorded, has_spans):
+    """It is one run with one span."""
+    before = runs_of("planner")
+    assert given(asyncio.run(co.agent("planner")(team().run)("go"))) == EXPECTED
+    assert runs_of("planner") - before == 1
+    assert recorded.agents() == (["planner", "reviewer"] if has_spans else ["planner"])
 
 
 def test_uninstrumenting_restores(unrecorded):

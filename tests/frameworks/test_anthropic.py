@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from anthropic import Anthropic, AsyncAnthropic, beta_async_tool, beta_tool
 from anthropic.lib.tools import BetaFunctionTool
-from observed import BURNT, burn, counted, is_burnt
+from observed import BURNT, burn, counted, failing, is_burnt
 
 import codoperf_otel as co
 
@@ -67,15 +67,15 @@ def test_asynchronous_tools(recorded):
 
 
 def test_a_tool_that_fails(recorded):
-    """The runner goes on as without us."""
+    """The runner goes on as without us, and the tool has failed, by the SDK's word for it."""
 
     @beta_tool
     def search() -> str:
         """Finds."""
         raise LookupError("nothing")
 
-    assert "nothing" in answer([search])
-    assert recorded.tools() == [("search", None)]
+    with failing(recorded, "search", "planner", "tool_error"), co.agent("planner"):
+        assert "nothing" in answer([search])
 
 
 def test_uninstrumenting_restores(unrecorded):

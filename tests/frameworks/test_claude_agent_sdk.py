@@ -15,10 +15,9 @@ from claude_agent_sdk import (
     tool,
 )
 from claude_agent_sdk._internal.client import InternalClient
-from observed import BURNT, CPU, burn, check_tools, counted
+from observed import BURNT, CPU, burn, check_tools, counted, failing, runs_of
 
 import codoperf_otel as co
-from codoperf_otel.agent_reports import agent_report
 
 CHILD_CPU = "codoperf.cpu.child_process_time"
 
@@ -85,6 +84,15 @@ def test_each_tool_has_its_agent_its_cpu_time_and_one_span(recorded):
     assert CPU in span.attributes
 
 
+def test_a_decorated_agent_around_one_of_the_same_name(recorded):
+    """It is one run with one span."""
+    before = runs_of("claude")
+    assert co.agent("claude")(answer)(tools()) == ["done: claude, claude"]
+    assert runs_of("claude") - before == 1
+    assert recorded.agents() == ["claude"]
+    check_tools(recorded, TOOLS)
+
+
 def test_agents_at_once(recorded):
     """Each query has its own agent, by the name that its program is told."""
 
@@ -113,6 +121,20 @@ def test_a_client(recorded):
     assert recorded.of("invoke_agent")[0].attributes[CHILD_CPU] > 0.1
 
 
+def test_uninstrumenting_while_a_client_is_connected(recorded):
+    """Its run ends all the same."""
+
+    async def run():
+        async with ClaudeSDKClient(options(tools())) as client:
+            co.uninstrument_agents()
+            await client.query("go")
+            return await answers(client.receive_response())
+
+    assert asyncio.run(run()) == ["done: claude, claude"]
+    assert co.current_agent() is None
+    assert recorded.agents() == ["claude"]
+
+
 def test_a_client_that_cannot_connect(recorded):
     """The program gets the SDK's exception, and no agent is left in force."""
 
@@ -126,21 +148,21 @@ def test_a_client_that_cannot_connect(recorded):
     assert [span.status.is_ok for span in recorded.of("invoke_agent")] == [False]
 
 
-def test_a_tool_that_fails(recorded):
-    """The agent goes on as without us, and the tool's call counts as failed."""
+async def raise_nothing(_):
+    """A tool that raises."""
+    raise LookupError("nothing")
 
-    @tool("search", "Finds.", {})
-    async def search(_):
-        raise LookupError("nothing")
 
-    def errors():
-        found = agent_report().to_dict()
-        return found["claude"]["self"]["errors"] if "claude" in found else 0
+async def say_nothing(_):
+    """A tool that says it has failed."""
+    return {**said("nothing"), "is_error": True}
 
-    before = errors()
-    assert answer([search]) == ["done: nothing"]
-    assert recorded.tools() == [("search", "claude")]
-    assert errors() - before == 1
+
+@pytest.mark.parametrize("search", [raise_nothing, say_nothing])
+def test_a_tool_that_fails(recorded, search):
+    """The agent goes on as without us, and the tool has failed, by the word of MCP's SDK."""
+    with failing(recorded, "search", "claude", "tool_error"):
+        assert answer([tool("search", "Finds.", {})(search)]) == ["done: nothing"]
 
 
 def test_uninstrumenting_restores(unrecorded):

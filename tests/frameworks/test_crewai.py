@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from crewai import Agent, BaseLLM, Crew, Task
 from crewai.tools import BaseTool, tool
-from observed import BURNT, burn, check_tools, counted
+from observed import BURNT, burn, check_tools, counted, failing
 
 import codoperf_otel as co
 
@@ -84,6 +84,16 @@ def test_each_tool_has_its_agent_its_cpu_time_and_one_span(recorded):
     assert counted("read") - before == 1
 
 
+WISH = "Thought: search\nAction: search\nAction Input: {}"
+
+
+def alone(search, *said):
+    """A crew of one agent with one tool, whose model writes this, if given."""
+    model = Scripted(model="scripted", answers=list(said)) if said else "openai/gpt-4o-mini"
+    planner = agent("planner", [search], model)
+    return Crew(agents=[planner], tasks=[Task(description="go", expected_output="words", agent=planner)])
+
+
 def test_a_model_that_writes_which_tool_to_use(recorded):
     """Its tools are recorded, too."""
 
@@ -92,12 +102,26 @@ def test_a_model_that_writes_which_tool_to_use(recorded):
         """Finds."""
         return burn(BURNT)
 
-    wish = "Thought: search\nAction: search\nAction Input: {}"
-    model = Scripted(model="scripted", answers=[wish, "Thought: so\nFinal Answer: done"])
-    planner = agent("planner", [search], model)
-    task = Task(description="go", expected_output="words", agent=planner)
-    assert answers(Crew(agents=[planner], tasks=[task])) == ["done"]
+    assert answers(alone(search, WISH, "Thought: so\nFinal Answer: done")) == ["done"]
     check_tools(recorded, [("search", "planner")], "search")
+
+
+@pytest.mark.parametrize("said", [(), (WISH, "Thought: so\nFinal Answer: done")])
+def test_a_tool_that_fails(recorded, said):
+    """The agent goes on as without us, and the tool has failed, called by the model or written of."""
+    tries = []
+
+    @tool("search")
+    def search() -> str:
+        """Finds."""
+        tries.append(1)
+        if len(tries) == 1:
+            raise LookupError("nothing")
+        return "found"
+
+    with failing(recorded, "search", "planner", "LookupError"):
+        (answer,) = answers(alone(search, *said))
+    assert answer.startswith("done")
 
 
 def test_uninstrumenting_restores(unrecorded):

@@ -7,7 +7,7 @@ import asyncio
 import dspy
 import pytest
 from dspy.utils import DummyLM
-from observed import BURNT, burn, check_tools, counted
+from observed import BURNT, burn, check_tools, counted, failing
 
 import codoperf_otel as co
 
@@ -82,6 +82,18 @@ def test_a_tool_that_fails(recorded):
         dspy.Tool(search)()
     (span,) = recorded.of("execute_tool")
     assert span.attributes["error.type"] == "LookupError"
+
+
+def test_an_agents_tool_that_fails(recorded):
+    """The agent goes on as without us, and the tool has failed."""
+
+    def search() -> str:
+        raise LookupError("nothing")
+
+    planner = dspy.ReAct("question -> answer", tools=[search])
+    planner.set_lm(answers("search"))
+    with failing(recorded, "search", "ReAct", "LookupError"):
+        assert planner(question="go").answer == "done search"
 
 
 def test_uninstrumenting_restores(unrecorded):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from google.adk.agents import LlmAgent, SequentialAgent
 from google.adk.flows.llm_flows.tools import _caller
 from google.adk.models import BaseLlm, LlmResponse
 from google.adk.runners import InMemoryRunner
 from google.adk.tools.agent_tool import AgentTool
 from google.genai.types import Content, FunctionCall, Part
-from observed import BURNT, burn, check_tools, counted
+from observed import BURNT, burn, check_tools, counted, failing, runs_of
 
 import codoperf_otel as co
 
@@ -74,7 +75,7 @@ def given(root):
         runner = InMemoryRunner(root)
         session = await runner.session_service.create_session(app_name=runner.app_name, user_id="me")
         events = runner.run_async(user_id="me", session_id=session.id, new_message=content)
-        return [part async for event in events for part in event.content.parts]
+        return [part async for event in events for part in (event.content.parts if event.content else ())]
 
     parts = asyncio.run(run())
     results = [part.function_response.response.get("result") for part in parts if part.function_response]
@@ -95,6 +96,15 @@ def test_each_tool_has_its_agent_its_cpu_time_and_one_span(recorded):
     assert [counted(tool) for tool in before] == [0, 0]  # else the convention's histograms had each twice
 
 
+def test_a_decorated_agent_around_one_of_the_same_name(recorded):
+    """It is one run. It has a span of its own, as there is one of ADK's workflow between the two."""
+    before = runs_of("planner")
+    assert co.agent("planner")(given)(team()) == EXPECTED
+    assert runs_of("planner") - before == 1
+    assert recorded.agents() == ["planner", "planner", "reviewer"]
+    check_tools(recorded.without(MERGED), TOOLS)
+
+
 def test_agents_that_hand_over_to_each_other(recorded):
     """Each agent has its own tools, where a model hands over and where the program does."""
     search, _, look = tools(0.01)
@@ -105,6 +115,43 @@ def test_agents_that_hand_over_to_each_other(recorded):
     given(SequentialAgent(name="all", sub_agents=[planner, writer]))
     assert recorded.agents() == ["all", "planner", "reviewer", "writer"]
     check_tools(recorded.without("transfer_to_agent"), [("look", "reviewer"), ("search", "planner")])
+
+
+def test_a_tool_that_fails(recorded):
+    """The agent goes on where its program answers for the tool, which has failed all the same."""
+
+    def search() -> str:
+        raise LookupError("nothing")
+
+    def told(**_):
+        return {"result": "told"}
+
+    planner = agent("planner", [search], {"search": {}}, "gave up", on_tool_error_callback=told)
+    with failing(recorded, "search", "planner", "LookupError"):
+        assert given(planner) == ["told", "gave up"]
+
+
+def test_a_tool_whose_exception_leaves_the_run(recorded):
+    """The program gets the tool's own exception."""
+
+    def search() -> str:
+        raise LookupError("nothing")
+
+    with pytest.raises(LookupError, match="nothing"):
+        given(agent("planner", [search], {"search": {}}))
+    (span,) = recorded.of("execute_tool")
+    assert span.attributes["error.type"] == "LookupError"
+
+
+def test_a_tool_that_is_called_wrongly(recorded):
+    """ADK tells the model, and the tool has failed."""
+
+    def search(words: str) -> str:
+        return words
+
+    planner = agent("planner", [search], {"search": {}}, "gave up")
+    with failing(recorded, "search", "planner", "TOOL_ERROR"):
+        given(planner)
 
 
 def test_uninstrumenting_restores(unrecorded):

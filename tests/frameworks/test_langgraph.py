@@ -12,7 +12,7 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException, tool
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import create_react_agent
 from langgraph.pregel import Pregel
-from observed import BURNT, burn, check_tools, counted
+from observed import BURNT, burn, check_tools, counted, cpu_of
 
 import codoperf_otel as co
 
@@ -112,6 +112,22 @@ def test_asynchronous_and_streamed_runs(recorded):
     assert asyncio.run(run()) == (EXPECTED, EXPECTED)
     assert recorded.agents() == ["planner", "planner", "reviewer", "reviewer"]
     assert recorded.tools() == sorted(TOOLS * 2)
+
+
+def test_an_asynchronous_tool(recorded):
+    """Its CPU time is on its span, and counts for its agent, though LangChain runs it as a task."""
+
+    @tool
+    async def search() -> str:
+        """Finds."""
+        found = burn(BURNT / 2)
+        await asyncio.sleep(0)
+        return found + burn(BURNT / 2)
+
+    before = cpu_of("planner")
+    asyncio.run(agent("planner", [search]).ainvoke({"messages": "go"}))
+    check_tools(recorded, [("search", "planner")], "search")
+    assert cpu_of("planner") - before >= BURNT
 
 
 def test_a_graph_of_agents_is_a_workflow(recorded):

@@ -177,14 +177,33 @@ def test_a_budget_that_is_exceeded_reaches_the_program(recorded, is_streamed):
 
 def test_uninstrumenting_restores(unrecorded):
     """Afterwards the framework is as it was, and only what is decorated is recorded."""
-    before = AgentRunner.run, SpanImpl.start, SpanImpl.finish
+    before = AgentRunner.run, SpanImpl.start
     co.instrument_agents()
     assert AgentRunner.run is not before[0]
     co.uninstrument_agents()
-    assert (AgentRunner.run, SpanImpl.start, SpanImpl.finish) == before
+    assert (AgentRunner.run, SpanImpl.start) == before
     Runner.run_sync(team(), "go")
     assert unrecorded.tools() == [("read", None)]
     assert unrecorded.agents() == []
+
+
+@pytest.mark.parametrize("is_traced", [True, False])
+def test_uninstrumenting_while_an_agent_runs(recorded, is_traced):
+    """What has begun ends as if nothing was put back."""
+
+    @function_tool
+    def search() -> str:
+        co.uninstrument_agents()
+        return "found"
+
+    agent = Agent(
+        name="planner", tools=[search], model=ScriptedModel([[call("search")], [assistant_message("done")]])
+    )
+    config = RunConfig(tracing_disabled=not is_traced)
+    assert Runner.run_sync(agent, "go", run_config=config).final_output == "done"
+    assert recorded.agents() == ["planner"]
+    assert recorded.tools() == [("search", "planner")]
+    assert recorded.around("search") == "planner"
 
 
 def test_example(check_example):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from observed import BURNT, burn, check_tools, counted
-from pydantic_ai import Agent
+from observed import BURNT, burn, check_tools, counted, failing, runs_of
+from pydantic_ai import Agent, ModelRetry, ToolFailed
 from pydantic_ai.agent import AbstractAgent
 from pydantic_ai.capabilities import Instrumentation
 from pydantic_ai.models.test import TestModel
@@ -90,6 +90,25 @@ def iterate(agent):
     return asyncio.run(run())
 
 
+@pytest.mark.parametrize("instrument_all", [False, True], indirect=True)
+def test_a_decorated_agent_around_one_of_the_same_name(recorded, instrument_all):
+    """It is one run with one span, whether Pydantic AI makes spans or not."""
+
+    @co.agent("planner")
+    def main():
+        return team().run_sync("go").output
+
+    before = runs_of("planner")
+    assert main() == ANSWER
+    assert runs_of("planner") - before == 1
+    assert recorded.agents() == ["planner", "reviewer"]
+    check_tools(recorded, TOOLS)
+    (span,) = (
+        span for span in recorded.of("invoke_agent") if span.attributes["gen_ai.agent.name"] == "planner"
+    )
+    assert ("gen_ai.aggregated_usage.input_tokens" in span.attributes) == instrument_all
+
+
 @pytest.mark.parametrize("run", [stream, iterate])
 def test_other_ways_to_run_an_agent(recorded, run):
     """A streamed run and one that is iterated over are invocations, too."""
@@ -121,6 +140,26 @@ def test_a_tool_that_fails(recorded):
         agent.run_sync("go")
     assert [span.attributes["error.type"] for span in recorded.of("execute_tool")] == ["LookupError"]
     assert [span.attributes["error.type"] for span in recorded.of("invoke_agent")] == ["LookupError"]
+
+
+@pytest.mark.parametrize("instrument_all", [False, True], indirect=True)
+@pytest.mark.parametrize(
+    ("error", "recorded_as"), [(ModelRetry, "ToolRetryError"), (ToolFailed, "ToolFailedError")]
+)
+def test_a_tool_whose_failure_only_the_model_is_told(recorded, instrument_all, error, recorded_as):
+    """The agent goes on as without us, and the tool has failed."""
+    tries = []
+    agent = Agent(TestModel(), name="planner")
+
+    @agent.tool_plain
+    def search() -> str:
+        tries.append(1)
+        if len(tries) == 1:
+            raise error("nothing")
+        return "found"
+
+    with failing(recorded, "search", "planner", f"pydantic_ai.exceptions.{recorded_as}"):
+        agent.run_sync("go")
 
 
 def test_uninstrumenting_restores(unrecorded):

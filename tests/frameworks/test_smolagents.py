@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from observed import BURNT, burn, check_tools, counted
+import gc
+import time
+
+import pytest
+from observed import BURNT, burn, check_tools, counted, failing
 from smolagents import CodeAgent, Model, MultiStepAgent, Tool, ToolCallingAgent, tool
 from smolagents.models import ChatMessage, ChatMessageToolCall, ChatMessageToolCallFunction, MessageRole
 
@@ -99,6 +103,30 @@ def test_a_streamed_run(recorded):
     assert recorded.tools() == TOOLS
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it yields when it is closed
+def test_a_stream_that_is_left_early(recorded):
+    """Its run has ended, too."""
+    for _ in team().run("go", stream=True):
+        break
+    gc.collect()
+    (span,) = (span for span in recorded.spans if span.name == "invoke_agent planner")
+    assert span.attributes["codoperf.outcome"] == "abandoned"
+
+
+def test_what_an_agent_waits_for(recorded):
+    """A run is blocked while its model answers."""
+
+    class Slow(Scripted):
+        def generate(self, *given, **options):
+            time.sleep(0.1)
+            return super().generate(*given, **options)
+
+    model = Slow({"final_answer": {"answer": "done"}})
+    assert ToolCallingAgent(tools=[], model=model, name="waits", verbosity_level=0).run("go") == "done"
+    (waited,) = (each.waiting_seconds for each in co.agent_report().agents if each.name == "waits")
+    assert waited > 0.09
+
+
 def test_an_agent_that_writes_code(recorded):
     """The tools that its code calls are its own."""
     search, _, _ = tools(BURNT)
@@ -109,7 +137,7 @@ def test_an_agent_that_writes_code(recorded):
 
 
 def test_a_tool_that_fails(recorded):
-    """The agent goes on as without us, and the tool's span has the exception."""
+    """The agent goes on as without us, and the tool has failed."""
 
     @tool
     def search() -> str:
@@ -117,12 +145,23 @@ def test_a_tool_that_fails(recorded):
         raise LookupError("nothing")
 
     model = Scripted({"search": {}}, {"final_answer": {"answer": "gave up"}})
-    assert ToolCallingAgent(tools=[search], model=model, verbosity_level=0).run("go") == "gave up"
-    failed = [span for span in recorded.of("execute_tool") if "error.type" in span.attributes]
-    assert [(span.name, span.attributes["error.type"]) for span in failed] == [
-        ("execute_tool search", "LookupError")
-    ]
+    with failing(recorded, "search", "ToolCallingAgent", "LookupError"):
+        assert ToolCallingAgent(tools=[search], model=model, verbosity_level=0).run("go") == "gave up"
     assert recorded.agents() == ["ToolCallingAgent"]
+
+
+def test_code_whose_tool_fails(recorded):
+    """The same for an agent that writes code."""
+
+    @tool
+    def search() -> str:
+        """Finds."""
+        raise LookupError("nothing")
+
+    codes = (f"Thought: so\n<code>\n{code}\n</code>" for code in ("search()", "final_answer('gave up')"))
+    agent = CodeAgent(tools=[search], model=Scripted(*codes), name="planner", verbosity_level=0)
+    with failing(recorded, "search", "planner", "LookupError"):
+        assert agent.run("go") == "gave up"
 
 
 def test_uninstrumenting_restores(unrecorded):

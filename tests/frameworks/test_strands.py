@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from observed import BURNT, burn, check_tools, counted
+import pytest
+from observed import BURNT, burn, check_tools, counted, failing, runs_of
 from strands import Agent, tool
 from strands.models import Model
 from strands.multiagent import Swarm
@@ -107,6 +108,15 @@ def test_each_tool_has_its_agent_its_cpu_time_and_one_span(recorded):
     assert counted("read") - before == 1
 
 
+def test_a_decorated_agent_around_one_of_the_same_name(recorded):
+    """It is one run with one span."""
+    before = runs_of("planner")
+    co.agent("planner")(team())("go")
+    assert runs_of("planner") - before == 1
+    assert recorded.agents() == ["planner", "reviewer"]
+    check_tools(recorded, TOOLS)
+
+
 def test_a_streamed_run(recorded):
     """It has the same agents and tools."""
 
@@ -130,17 +140,26 @@ def test_agents_that_hand_over_to_each_other(recorded):
     check_tools(tools_found, [("look", "reviewer"), ("search", "planner")])
 
 
-def test_a_tool_that_fails(recorded):
-    """The agent goes on as without us, and Strands says on its span that the tool failed."""
+def search_and_raise():
+    """Raises."""
+    raise LookupError("nothing")
 
-    @tool
-    def search() -> str:
-        """Finds."""
-        raise LookupError("nothing")
 
-    assert str(agent("planner", [search], {"search": "{}"}, "gave up")("go")).strip() == "gave up"
-    (span,) = recorded.of("execute_tool")
-    assert not span.status.is_ok
+def search_in_vain():
+    """Says that it has failed."""
+    return {"status": "error", "content": [{"text": "nothing"}]}
+
+
+@pytest.mark.parametrize(
+    ("function", "error"), [(search_and_raise, "LookupError"), (search_in_vain, "ToolError")]
+)
+def test_a_tool_that_fails(recorded, function, error):
+    """The agent goes on as without us, and the tool has failed."""
+    search = tool(function, name="search")
+    planner = agent("planner", [search], {"search": "{}"}, "gave up")
+    with failing(recorded, "search", "planner", error):
+        assert str(planner("go")).strip() == "gave up"
+    assert "nothing" in given(planner)[0]
 
 
 def test_a_tool_that_is_not_there(recorded):
