@@ -26,6 +26,7 @@ import sampler
 import spool
 import tasks
 import threads
+import whole_programs
 
 Part = Callable[[], Iterable[str]]
 BENCHMARKS: dict[str, dict[str, Part]] = {
@@ -43,6 +44,7 @@ BENCHMARKS: dict[str, dict[str, Part]] = {
     "spool": spool.PARTS,
     "redaction": redaction.PARTS,
     "demo": demo.PARTS,
+    "whole-programs": whole_programs.PARTS,
 }
 PARTS = {f"{name}.{part}": run for name, parts in BENCHMARKS.items() for part, run in parts.items()}
 

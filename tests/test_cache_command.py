@@ -197,6 +197,21 @@ def test_columns_that_hold_anything(ask, folder):
 
 
 @pytest.mark.parametrize("action", ["stats", "verify", "vacuum", "clear"])
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "CREATE VIEW v AS WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT n FROM r",
+        "CREATE TRIGGER refuse BEFORE DELETE ON entries BEGIN SELECT RAISE(ABORT, 'no'); END",
+    ],
+)
+def test_views_and_triggers_are_refused(folder, capsys, action, planted):
+    """To read one in place of the table could take for ever."""
+    change(folder, planted)
+    assert main(["cache", action, str(folder)]) == 2
+    assert "there are views or triggers in it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("action", ["stats", "verify", "vacuum", "clear"])
 def test_a_file_whose_damage_is_no_text(folder, capsys, action):
     """SQLite's own message quotes bytes that are not UTF-8."""
     with sqlite3.connect(folder / "cache.sqlite3") as database:

@@ -296,6 +296,21 @@ class TestRemoval:
         assert get(disk, namespace, "k") == 2
         assert path.with_name(FILE + ASIDE).read_bytes().startswith(b"no database")
 
+    def test_a_view_in_place_of_the_table(self, make, namespace, tmp_path):
+        """One without an end is not read: the file is moved aside, and a new one made."""
+        put(make(), namespace, "k", 1)
+        database = sqlite3.connect(tmp_path / "cache" / FILE, isolation_level=None)
+        database.execute("DROP TABLE entries")
+        database.execute(
+            "CREATE VIEW entries AS WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r)"
+            " SELECT n AS row, n AS record FROM r"
+        )
+        database.close()
+        disk = make()
+        assert get(disk, namespace, "k") == "absent"
+        put(disk, namespace, "k", 2)
+        assert get(disk, namespace, "k") == 2
+
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
     def test_file_that_is_cut_under_a_process_does_not_kill_it(self, make, namespace, tmp_path):
         """What is gone is absent, and the tier goes on."""

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import requests
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -20,6 +21,7 @@ from codoperf_otel._environment_variables import check_all
 from codoperf_otel.sdk.errors import Destination
 from codoperf_otel.sdk.outputs import Console, File, Otlp
 from codoperf_otel.sdk.settings import Arguments, resolve
+from tests.endpoints import serve_requests
 
 TAKES_READERS = tuple(map(int, version("opentelemetry-sdk").split(".")[:2])) >= (1, 43)
 
@@ -370,6 +372,32 @@ def test_secrets_are_in_no_message(caplog):
     assert line.count("***") == 4
     assert "tenant" in line
     assert not any(secret in line + repr(settings) for secret in ("word", "mine", "hush"))
+
+
+def test_the_http_client_logs_no_secret(caplog):
+    """Its own lines at level DEBUG show the address of each request: without the query where it is ours."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    port, stop = serve_requests(Handler)
+    (output, _) = resolve(Arguments(endpoint=f"http://127.0.0.1:{port}?token=h%75sh%2f&a=mine"), {}).outputs
+    caplog.set_level("DEBUG", "urllib3")
+    try:
+        with Destination(output.label, output.secrets).sending():
+            requests.get(output.url, timeout=10)
+        (ours,) = [line for line in caplog.messages if "GET" in line]
+        requests.get(f"http://127.0.0.1:{port}?token=theirs", timeout=10)
+    finally:
+        stop()
+    assert "?***" in ours
+    assert not any(secret in ours for secret in ("hush", "h%75sh", "mine"))
+    assert "token=theirs" in caplog.messages[-1]
 
 
 # what happens then

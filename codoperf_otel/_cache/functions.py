@@ -123,6 +123,10 @@ class FunctionCache:
         """Keep what was computed, unless the key was written or the cache cleared meanwhile."""
         self.store.keep(location, item._replace(ttl=self.ttl), flight, since)
 
+    def load_of_coroutine(self, key: Hashable) -> AsyncLoad:
+        """One look-up, of a coroutine function."""
+        return AsyncLoad(self, key)
+
     def refresh(self, *args: Any, **kwargs: Any) -> Any:
         """Run the function, and keep its value in place of what is kept."""
         load = Refresh(self, self.keys.make(args, kwargs))
@@ -241,8 +245,10 @@ def _wrapper(cache: FunctionCache) -> Callable[..., Any]:
         if entry is not None and entry.expires > clock():
             current = otel.get_current  # in two steps: Python 3.11 is slow to call what an attribute holds
             context = current()
-            agent = agent_of(context) if context else None
-            append(entry if agent is None else (entry, agent))
+            if context and (agent := agent_of(context)) is not None:
+                append((entry, agent))
+            else:
+                append(entry)
             if length(log) >= most:
                 memory.fold()
             return entry.value
@@ -259,9 +265,10 @@ def _wrapper(cache: FunctionCache) -> Callable[..., Any]:
 
 
 def _coroutine_wrapper(cache: FunctionCache) -> Callable[..., Any]:
-    func, memory, make_key, itself = cache.func, cache.store.memory, cache.keys.make, cache.keys.itself
+    memory, make_key, itself = cache.store.memory, cache.keys.make, cache.keys.itself
     get, clock, log, append = cache.get, memory.clock, memory.log, memory.log.append
-    otel, agent_of, length, kind_of, most, load_of = runtime, agent_in, len, type, BATCH, AsyncLoad
+    # the fewer variables of a closure, the sooner a coroutine is made: what a miss needs, `cache` has
+    otel, agent_of, length, kind_of, most = runtime, agent_in, len, type, BATCH
 
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
         if length(args) == 1 and kind_of(args[0]) in itself and not kwargs:
@@ -272,16 +279,18 @@ def _coroutine_wrapper(cache: FunctionCache) -> Callable[..., Any]:
         if entry is not None and entry.expires > clock():
             current = otel.get_current  # in two steps: Python 3.11 is slow to call what an attribute holds
             context = current()
-            agent = agent_of(context) if context else None
-            append(entry if agent is None else (entry, agent))
+            if context and (agent := agent_of(context)) is not None:
+                append((entry, agent))
+            else:
+                append(entry)
             if length(log) >= most:
                 memory.fold()
             return entry.value
-        load = load_of(cache, key)
+        load = cache.load_of_coroutine(key)
         try:
             async with load:
                 if load.is_missing:
-                    load.value = await func(*args, **kwargs)
+                    load.value = await cache.func(*args, **kwargs)
             return load.value
         finally:
             load.land()

@@ -55,6 +55,10 @@ _MARK = "INSERT OR REPLACE INTO clears VALUES (?, RANDOM())"
 EVERY = -1
 """The slot of those clears that concern all scopes."""
 
+_FOREIGN = (
+    "SELECT COUNT(*) FROM sqlite_master WHERE type NOT IN ('table', 'index') OR sql LIKE 'CREATE VIRTUAL%'"
+)
+
 _ROW = struct.Struct("<q")
 _SCHEMA = (
     "DROP TABLE IF EXISTS entries",
@@ -84,6 +88,7 @@ def connect(path: Path, log_pages: int = LOG_PAGES) -> tuple[sqlite3.Connection,
         _to_wal(connection)
         for setting in (*_SETTINGS, f"wal_autocheckpoint = {log_pages}"):
             connection.execute(f"PRAGMA {setting}")
+        demand_plain(connection)
         emptied = 0 if _version(connection) == SCHEMA_VERSION else make_schema(connection)
     except BaseException:
         connection.close()
@@ -102,6 +107,20 @@ def _to_wal(connection: sqlite3.Connection) -> None:
             if error_code(error) not in PASSING or time.monotonic() > deadline:
                 raise
             time.sleep(0.005)
+
+
+def demand_plain(connection: sqlite3.Connection) -> None:
+    """Refuse views and triggers, which nobody here has made: to read the one may take for ever.
+
+    Raises:
+        sqlite3.DatabaseError: there are some; its code says that the file is corrupted.
+    """
+    if number(connection, _FOREIGN):
+        import sqlite3
+
+        error = sqlite3.DatabaseError("there are views or triggers in it")
+        error.sqlite_errorcode = min(CORRUPT)
+        raise error
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -14,7 +14,7 @@ from codoperf_otel._cache.database import FILE
 from codoperf_otel._cache.folder import KEY_FILE, prepare, signing_key
 from codoperf_otel._cache.namespace import MANAGERS_OWN
 from codoperf_otel._cache.records import InvalidRecordError, Signer, claimed_address
-from codoperf_otel._cache.sqlite import BUSY_SECONDS, SCHEMA_VERSION, delete, number, row_of
+from codoperf_otel._cache.sqlite import BUSY_SECONDS, SCHEMA_VERSION, delete, demand_plain, number, row_of
 
 _NAMES = (
     "SELECT scope, COUNT(*), CAST(TOTAL(size) AS INTEGER), CAST(TOTAL(expires <= ?) AS INTEGER),"
@@ -54,6 +54,7 @@ def opened(folder: Path) -> Iterator[sqlite3.Connection]:
         prepare(path)
         with closing(sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)) as database:
             database.text_factory = _text
+            demand_plain(database)
             version = number(database, "PRAGMA user_version")
             if version != SCHEMA_VERSION:
                 raise NoCacheError(f"{path}: its entries are of version {version}, not of {SCHEMA_VERSION}")

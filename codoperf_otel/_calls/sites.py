@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from codoperf_otel._calls.invocations import Budget
 
 MAX_AGENTS = 1000
-FIRST = 10
+FIRST = 1
 """Spans per second that a function may have whatever others have."""
 
 SECOND_NS = 1_000_000_000
@@ -80,7 +80,7 @@ class SpanRate:
     """At most so many spans per second; metrics and statistics count every call all the same.
 
     Below one per second it is one span per so many seconds. A rate that several functions have `together`
-    leaves the first few spans to each of them, so that what is called seldom is seen.
+    leaves the first span to each of them, so that what is called seldom is seen.
     """
 
     __slots__ = ("_left", "_limit", "_per_second", "_since", "_together", "_window_ns", "refused")

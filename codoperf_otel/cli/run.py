@@ -33,7 +33,7 @@ _SPANS_PER_SECOND = 100.0
 """Enough to see what a function does, however often it is called."""
 
 _SPANS_TOGETHER = 1_000.0
-"""So many per second of all functions together, beside the first few of each."""
+"""So many per second of all functions together, beside the first of each."""
 
 _NAMED = 5
 """So many compiled modules are named at the end."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ log = logging.getLogger("codoperf_otel.export")
 
 _LONGEST_REASON = 300
 _REFUSED = "Connection refused"
+_QUERY = re.compile(r"""\?[^\s"']+""")  # the client writes it in a form of its own
 
 
 class Destination:
@@ -60,9 +62,13 @@ class Destination:
 
     def shown(self, reason: str) -> str:
         """A reason on one line, not too long, and without what no message may show."""
+        return cut(" ".join(self.hidden(reason).split()), _LONGEST_REASON)
+
+    def hidden(self, text: str) -> str:
+        """A text without what no message may show."""
         for secret in self._secrets:
-            reason = reason.replace(secret, "***")
-        return cut(" ".join(reason.split()), _LONGEST_REASON)
+            text = text.replace(secret, "***")
+        return text
 
     def sent(self) -> None:
         """An export went well."""
@@ -102,6 +108,21 @@ class _ErrorFilter(logging.Filter):
 
 
 _filter = _ErrorFilter()
+
+
+class _SecretFilter(logging.Filter):
+    """Hides what no message may show in what the HTTP client logs of our requests: it logs whole URLs."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if (destination := _thread.destination) is not None:
+            shown = destination.hidden(_QUERY.sub("?***", record.getMessage()))
+            record.msg, record.args = "%s", (shown,)
+        return True
+
+
+_hides_secrets = _SecretFilter()
+for _name in ("urllib3.connectionpool", "urllib3.util.retry"):
+    logging.getLogger(_name).addFilter(_hides_secrets)
 
 
 def watch_loggers(exporter: object) -> None:

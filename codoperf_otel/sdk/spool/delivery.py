@@ -44,7 +44,8 @@ class Delivery:
         return None
 
     def _send_batch(self, batch: list[Record]) -> Answer:
-        answer = self._send(b"".join(record.payload for record in batch))
+        with self._destination.sending():
+            answer = self._send(b"".join(record.payload for record in batch))
         if answer.outcome is Outcome.REFUSED:
             return self._send_parts(batch, answer)
         if answer.outcome is Outcome.DELIVERED:
