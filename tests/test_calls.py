@@ -652,3 +652,21 @@ def test_ended_calls_do_not_chain(telemetry):
         return [span() for span in seen if span() is not None]
 
     assert len(asyncio.run(main())) <= 1
+
+
+def test_a_deep_traceback_is_bounded(telemetry):
+    """Each span on an exception's way has where it was raised, not all the frames below itself once more."""
+
+    @monitor_performance("deep")
+    def deep(left):
+        if not left:
+            raise ValueError("at the bottom")
+        deep(left - 1)
+
+    with pytest.raises(ValueError, match="at the bottom"):
+        deep(100)
+    stacks = [span.events[-1].attributes["exception.stacktrace"] for span in telemetry.spans()]
+    assert len(stacks) == 101
+    assert all(stack.endswith("ValueError: at the bottom\n") for stack in stacks)
+    assert max(map(len, stacks)) < 2 * len(stacks[60])
+    assert stacks[-1].startswith("(the innermost 100 frames)\nTraceback (most recent call last):\n")

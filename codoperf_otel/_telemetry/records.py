@@ -32,6 +32,9 @@ AREAS = (
 )
 """The package's loggers are ``codoperf_otel.{area}``."""
 
+MOST_FRAMES = 100
+"""Frames of a traceback that are kept, where it was raised."""
+
 _STANDARD = frozenset(
     (*vars(logging.LogRecord("", 0, "", 0, "", (), None)), "asctime", "message", "taskName")
 )
@@ -66,10 +69,28 @@ def exception_fields(error: BaseException) -> dict[str, str]:
     """An exception according to OpenTelemetry's convention."""
     fields = {names.EXCEPTION_TYPE: error_type(error), names.EXCEPTION_MESSAGE: error_message(error)}
     try:
-        fields[names.EXCEPTION_STACKTRACE] = "".join(traceback.format_exception(error))
+        fields[names.EXCEPTION_STACKTRACE] = _stacktrace(error)
     except Exception as failure:  # an exception whose own text fails
         raise_interrupt(failure)
     return fields
+
+
+def is_deep(error: BaseException) -> bool:
+    """Whether its traceback has more frames than are kept: each span on its way would format them all."""
+    walked = error.__traceback__
+    for _ in range(MOST_FRAMES):
+        if walked is None:
+            return False
+        walked = walked.tb_next
+    return walked is not None
+
+
+def _stacktrace(error: BaseException) -> str:
+    """The traceback; of one that is deep, where it was raised."""
+    if not is_deep(error):
+        return "".join(traceback.format_exception(error))
+    innermost = traceback.format_exception(error, limit=-MOST_FRAMES)
+    return "".join([f"(the innermost {MOST_FRAMES} frames)\n", *innermost])
 
 
 def message(record: logging.LogRecord) -> str:

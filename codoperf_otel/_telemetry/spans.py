@@ -12,7 +12,7 @@ from opentelemetry.util.types import AttributeValue
 from codoperf_otel.__about__ import __version__
 from codoperf_otel._telemetry import names
 from codoperf_otel._telemetry.interrupts import raise_interrupt
-from codoperf_otel._telemetry.records import error_message, error_type, exception_fields
+from codoperf_otel._telemetry.records import error_message, error_type, exception_fields, is_deep
 
 EXCEPTION_SIGNAL = "OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN"
 
@@ -43,7 +43,10 @@ def record_error(span: Span, error: BaseException) -> None:
 
 def _add_exception_event(span: Span, error: BaseException) -> None:
     try:
-        span.record_exception(error)
+        if is_deep(error):
+            span.add_event(names.EXCEPTION, {**exception_fields(error), names.EXCEPTION_ESCAPED: "False"})
+        else:
+            span.record_exception(error)
     except Exception as failure:  # an exception whose own text fails
         raise_interrupt(failure)
         span.add_event(names.EXCEPTION, {names.EXCEPTION_TYPE: error_type(error)})
