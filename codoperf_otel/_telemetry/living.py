@@ -13,7 +13,7 @@ T = TypeVar("T")
 class Living(Generic[T]):
     """A set of objects that keeps none of them alive.
 
-    Threads, signal handlers and finalizers may add some while it is walked: a `WeakSet` would raise.
+    Threads, signal handlers and finalizers may add some while it is walked: a `weakref.WeakSet` would raise.
 
     >>> class Store: ...
     >>> stores, store = Living(), Store()
