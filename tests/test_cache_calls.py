@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sqlite3
+import subprocess
 import sys
 import threading
 import time
@@ -601,3 +602,40 @@ class TestOrder:
             assert turn.count == 1
 
         turn.write(meanwhile)
+
+
+GREENLETS = """
+from gevent import monkey
+monkey.patch_all()
+import sys, gevent
+from codoperf_otel import CacheManager, cached_function
+
+calls = []
+
+@cached_function(cache_manager=CacheManager(sys.argv[1]))
+def double(number):
+    calls.append(number)
+    gevent.sleep(0.2)
+    return number * 2
+
+def values(number, killed):
+    calls.clear()
+    asking = [gevent.spawn(double, number) for _ in range(20)]
+    gevent.sleep(0.05)
+    if killed is not None:
+        asking[killed].kill()
+    gevent.joinall(asking)
+    return [each.value for place, each in enumerate(asking) if place != killed]
+
+with gevent.Timeout(30):
+    assert (values(1, None), calls) == ([2] * 20, [1])
+    assert (values(2, 9), calls) == ([4] * 19, [2])  # one that waits disturbs nobody
+    assert (values(3, 0), calls) == ([6] * 19, [3, 3])  # in place of the one that computes another does
+"""
+
+
+@pytest.mark.once
+def test_greenlets_compute_once(tmp_path):
+    """Under gevent they wait for one computation, and one that is killed stops no other."""
+    pytest.importorskip("gevent")
+    subprocess.run([sys.executable, "-c", GREENLETS, tmp_path], check=True, timeout=60)
