@@ -22,10 +22,7 @@ if TYPE_CHECKING:
     from codoperf_otel._telemetry.distributions import Distribution, Series
     from codoperf_otel._telemetry.durations import Position
 
-HISTOGRAMS = {
-    names.INVOKE_AGENT_TOOL_CALLS: TOOL_CALLS,
-    names.INVOKE_AGENT_INFERENCE_CALLS: INFERENCE_CALLS,
-}
+HISTOGRAMS = (names.INVOKE_AGENT_TOOL_CALLS, names.INVOKE_AGENT_INFERENCE_CALLS)
 
 Run = tuple[int, ...]
 """When a run has ended, in Unix nanoseconds, and what it has counted for each of the histograms."""
@@ -37,7 +34,7 @@ Kept = Mapping["Position", tuple["Distribution", ...]]
 def record_run(attributes: Attributes, ended_unix_ns: int, counted: Mapping[str, int]) -> None:
     """Record what a run has counted."""
     instruments = in_force.binding.instruments
-    counts = [counted.get(name, 0) for name in HISTOGRAMS.values()]
+    counts = (counted.get(TOOL_CALLS, 0), counted.get(INFERENCE_CALLS, 0))
     if instruments.keeps_durations:
         runs = _runs.get(id(attributes)) or _runs.setdefault(id(attributes), _Runs(attributes))
         runs.append((ended_unix_ns, *counts))

@@ -52,13 +52,10 @@ class Totals(Fold[tuple[str, int], Mapping[str, int]]):
 
     def with_entries(self, before: Mapping[str, int], batch: list[tuple[str, int]]) -> Mapping[str, int]:
         """The sums of all."""
-        found = {**dict.fromkeys(dict(batch), 0), **before}
+        found: dict[str, list[int]] = {name: [value] for name, value in before.items()}
         for name, value in batch:
-            if name == PEAK:
-                found[name] = max(found[name], value)
-            else:
-                found[name] += value
-        return found
+            found.setdefault(name, []).append(value)
+        return {name: max(values) if name == PEAK else sum(values) for name, values in found.items()}
 
     def add(self, name: str, value: int) -> None:
         """Add a value to the sum of that name, as `append` does: a call less, as this is done often."""

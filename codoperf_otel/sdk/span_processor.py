@@ -19,6 +19,9 @@ from codoperf_otel._calls.meters import MEMORY, OpenMeter, opened_window
 from codoperf_otel._calls.runtime_context import runtime
 from codoperf_otel._telemetry import names
 
+_FEW = 2
+"""Attributes that are set sooner one by one."""
+
 _new = object.__new__
 
 
@@ -114,14 +117,17 @@ class _Opened(ForeignSpan):
         end_span(end_time)
 
     def _put_on(self, span: Any, agent: Lineage | None) -> None:
-        """Put on the span what is known of it: few attributes sooner one by one."""
-        if self.memory is not None:
-            span.set_attributes(self.memory.close(perf_counter_ns()))
+        found = {} if self.memory is None else dict(self.memory.close(perf_counter_ns()))
         if self.cpu_ns is not None:
-            span.set_attribute(names.CPU_TIME, self.cpu_ns / 1e9)
-            span.set_attribute(names.CPU_SELF_TIME, (self.self_ns + (self.shared_ns or 0)) / 1e9)
+            found[names.CPU_TIME] = self.cpu_ns / 1e9
+            found[names.CPU_SELF_TIME] = (self.self_ns + (self.shared_ns or 0)) / 1e9
         if agent is not None and names.GEN_AI_AGENT_NAME not in self.attributes():
-            span.set_attribute(names.GEN_AI_AGENT_NAME, agent.name)
+            found[names.GEN_AI_AGENT_NAME] = agent.name
+        if len(found) > _FEW:
+            span.set_attributes(found)
+        else:
+            for name, value in found.items():
+                span.set_attribute(name, value)
 
 
 def _take_off(span: Any, end_span: Any) -> None:
