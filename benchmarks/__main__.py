@@ -16,6 +16,7 @@ import caches
 import calls
 import coroutines
 import demo
+import hanging
 import imports
 import lazy
 import memory
@@ -44,6 +45,7 @@ BENCHMARKS: dict[str, dict[str, Part]] = {
     "spool": spool.PARTS,
     "redaction": redaction.PARTS,
     "demo": demo.PARTS,
+    "hanging": hanging.PARTS,
     "whole-programs": whole_programs.PARTS,
 }
 PARTS = {f"{name}.{part}": run for name, parts in BENCHMARKS.items() for part, run in parts.items()}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import socket
+import ssl
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -318,6 +320,75 @@ def test_a_certificate_that_cannot_be_read(doctor, serve, monkeypatch, tmp_path,
     assert status == 1
     assert checks["encryption"]["status"] == "failed"
     assert "_CLIENT_CERTIFICATE" in checks["encryption"]["advice"]
+
+
+CERTIFICATES = Path(__file__).parent / "data" / "certificates"
+
+
+@pytest.fixture
+def serve_encrypted():
+    """Serves OTLP over TLS with the certificate of a name; returns the port."""
+    ends = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    def serve(name):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(CERTIFICATES / f"{name}.pem")
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        ends.append((server, thread))
+        return server.server_port
+
+    yield serve
+    for server, thread in ends:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("served", "trusted", "advice"),
+    [
+        ("right", None, "set OTEL_EXPORTER_OTLP_CERTIFICATE"),
+        ("expired", "expired", "renewed"),
+        ("other-host", "other-host", "name the endpoint by a host"),
+        ("right", "right", None),
+    ],
+)
+def test_certificates(doctor, serve_encrypted, monkeypatch, served, trusted, advice):
+    """What is wrong with one is said, and what to do; one that is right is taken."""
+    for bundle in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(bundle, raising=False)
+    if trusted:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", str(CERTIFICATES / f"{trusted}.pem"))
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+    checks, status = doctor("--endpoint", f"https://localhost:{serve_encrypted(served)}")
+    assert status == (1 if advice else 0)
+    if advice:
+        assert advice in checks["encryption"]["advice"]
+    else:
+        assert checks["span"]["status"] == "ok"
+
+
+def test_a_bundle_that_takes_precedence(doctor, serve_encrypted, monkeypatch):
+    """What `requests` trusts instead is named: the exporter sends by it."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(CERTIFICATES / "other-host.pem"))
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", str(CERTIFICATES / "right.pem"))
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+    checks, _ = doctor("--timeout", "2", "--endpoint", f"https://localhost:{serve_encrypted('right')}")
+    assert checks["encryption"]["status"] == "ok"
+    if checks["span"]["status"] == "failed":  # older exporters hand their file to each request
+        assert "REQUESTS_CA_BUNDLE" in checks["span"]["advice"]
 
 
 def test_another_endpoint_of_metrics(doctor, serve, monkeypatch):

@@ -37,7 +37,17 @@ START_A_COLLECTOR = "start a collector there, or set OTEL_EXPORTER_OTLP_ENDPOINT
 CHECK_NAME = "check the host name of the endpoint"
 UNKNOWN_CLOCK = "not compared: the server does not tell its own"
 NO_COLLECTOR = "another service listens there: check port and path"
+CERTIFICATE_ADVICE = {
+    9: "it becomes valid later: is the clock of this machine right?",
+    10: "it has to be renewed at the endpoint, or the clock of this machine is wrong",
+    62: "name the endpoint by a host that its certificate is made for",
+    64: "name the endpoint by a host that its certificate is made for",
+}
+"""By the code of X.509's verification."""
 REASONS = {
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+    ): "REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE take precedence over OTEL_EXPORTER_OTLP_CERTIFICATE here",
     (
         "UNAUTHENTICATED",
         "PERMISSION_DENIED",
@@ -119,7 +129,8 @@ def _handshake(connection: socket.socket, output: Otlp, host: str) -> Finding:
         with context.wrap_socket(connection, server_hostname=host) as encrypted:
             return ok("encryption", encrypted.version() or "TLS")
     except ssl.SSLCertVerificationError as error:
-        advice = "set OTEL_EXPORTER_OTLP_CERTIFICATE to the file of its certificate authority"
+        authority = "set OTEL_EXPORTER_OTLP_CERTIFICATE to the file of its certificate authority"
+        advice = CERTIFICATE_ADVICE.get(error.verify_code, authority)
         return failed("encryption", error.verify_message, advice)
     except OSError as error:
         return failed("encryption", str(error), "does it speak TLS there? http:// is without")
