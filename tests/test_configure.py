@@ -507,7 +507,7 @@ def test_metric_export_interval_is_in_seconds(tmp_path):
         "import pathlib, time\n"
         "codoperf_otel.configure(file=sys.argv[1], metric_export_interval=0.05); work()\n"
         "path = pathlib.Path(sys.argv[1], 'metrics.jsonl')\n"
-        "while path.read_text().count('\\n') < 3: time.sleep(0.01)",
+        "while not path.exists() or path.read_text().count('\\n') < 3: time.sleep(0.01)",
         tmp_path,
     )
 

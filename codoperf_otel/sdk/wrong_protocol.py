@@ -12,7 +12,7 @@ _AT_THE_CONNECTION = ("UNAVAILABLE", "BadStatusLine", "Connection aborted", "Rem
 _SETTINGS = b"\0\0\0\4\0\0\0\0\0"
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _SETTINGS
 _TLS_ALERT = b"\x15\x03"
-_SECONDS = 0.3
+_SECONDS = 1.0
 
 
 def advice(output: Otlp, reason: str) -> str:
