@@ -105,6 +105,7 @@ def test_every_tool_reads_only_and_says_what_it_is_for(recorded):
     for tool in comparing:
         assert tool.annotations.read_only_hint
         assert tool.description
+        assert "\n  " not in tool.description
         assert tool.output_schema
 
 

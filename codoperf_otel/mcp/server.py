@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from inspect import getdoc
+
 from mcp.server import MCPServer
 from mcp.types import ToolAnnotations
 
@@ -21,5 +23,5 @@ def server(now: Source, before: Source | None = None) -> MCPServer:
     """A server that answers from a source, and compares it with one from `before`, if there is one."""
     made = MCPServer("codoperf", instructions=_INSTRUCTIONS, version=__version__, log_level="WARNING")
     for tool in Tools(now, before).all():
-        made.add_tool(tool, annotations=_READS_ONLY)
+        made.add_tool(tool, description=getdoc(tool), annotations=_READS_ONLY)  # without its indentation
     return made
