@@ -12,10 +12,15 @@ import time
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from endpoints import serve_requests
 from telemetry_files import calls_counted, spans, spans_named
+
+from codoperf_otel.sdk.errors import Destination
+from codoperf_otel.sdk.handle import Handle
+from codoperf_otel.sdk.outputs import Otlp
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 
@@ -291,6 +296,13 @@ def test_a_signal_during_the_last_flush_waits_for_it():
         assert endpoint.released.is_set()
     assert status in (0, -signal.SIGTERM)
     assert errors == ""
+
+
+@pytest.mark.parametrize(("output", "seconds"), [(None, 60), (Otlp, 1.5)])
+def test_files_have_more_time_than_endpoints(output, seconds):
+    """At the end of a server: a file takes long on a busy machine only, an endpoint may never answer."""
+    handle = Handle(60, guards=[SimpleNamespace(destination=Destination("x", output=output))])
+    assert handle.longest_flush(1.5) == seconds
 
 
 @pytest.mark.parametrize("how", ["calls", "flushes", "threads"])

@@ -261,7 +261,7 @@ def test_endpoint_that_does_not_answer_is_left(tmp_path, protocol, serve):
         OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
     )
     assert ended.returncode == 0
-    assert ended.seconds <= 4  # and not 10, which the exporters would wait for
+    assert ended.seconds < 8  # and not 10, which the exporters would wait for
     (line,) = ended.errors
     assert "no answer within the 0.5 s" in line
     assert span_count(tmp_path) == 1

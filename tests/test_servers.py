@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from scaling import soak_only
 from telemetry_files import calls_counted, spans_named
 
 pytestmark = pytest.mark.once
@@ -91,6 +92,17 @@ def test_sigterm_after_requests(name, tmp_path):
         assert sum(pool.map(server.ask, [REQUESTS // CLIENTS] * CLIENTS)) == REQUESTS
     assert server.end() == (-signal.SIGTERM if name == "uvicorn" else 0)
     assert_nothing_is_lost(tmp_path, REQUESTS)
+
+
+@soak_only
+def test_many_requests_to_workers_that_are_recycled(tmp_path):
+    """Four workers of gunicorn answer 10,000 requests each while they are recycled: none is lost or hangs."""
+    command = [*GUNICORN[:-1], "4", "served:wsgi", "--max-requests", "500", "--max-requests-jitter", "50"]
+    server = Server(command, tmp_path)
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        assert list(pool.map(server.ask, [10_000] * CLIENTS)) == [10_000] * CLIENTS
+    assert server.end() == 0
+    assert_nothing_is_lost(tmp_path, 10_000 * CLIENTS)
 
 
 def assert_nothing_is_lost(folder, number):

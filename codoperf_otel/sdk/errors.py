@@ -38,6 +38,11 @@ class Destination:
         self.lost_items = Tally()
         self._is_first_trouble = Once()
 
+    @property
+    def is_endpoint(self) -> bool:
+        """Whether it may keep others waiting for an answer."""
+        return self._output is not None
+
     @contextmanager
     def sending(self) -> Iterator[None]:
         """What this thread's exporters log meanwhile belongs to this destination."""

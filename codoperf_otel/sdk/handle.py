@@ -144,6 +144,14 @@ class Handle:
             self._work.go()
             self._work.wait(seconds)
 
+    def longest_flush(self, seconds: float) -> float:
+        """How long a server's end may wait, where an endpoint is waited for so many seconds.
+
+        Files keep nobody waiting but on a busy machine, so they have the whole ``shutdown_timeout``.
+        """
+        has_endpoint = any(guard.destination.is_endpoint for guard in self._guards)
+        return min(seconds, self._timeout) if has_endpoint else self._timeout
+
     def _shutting_down(self) -> _SideBySide:
         return self._waiting or _SideBySide([part.shutdown for part in self._parts])
 

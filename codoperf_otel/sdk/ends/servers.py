@@ -63,11 +63,12 @@ async def _flush() -> None:
     handle = last_flush.handle
     if handle is None:
         return
+    limit = handle.longest_flush(last_flush.SECONDS)
     try:
-        await to_thread(handle.force_flush, last_flush.SECONDS)
+        await to_thread(handle.force_flush, limit)
     except RuntimeError as error:  # the program has shut the loop's threads down
         raise_interrupt(error)
-        handle.force_flush(last_flush.SECONDS)
+        handle.force_flush(limit)
 
 
 def _attend_celery(module: Any) -> None:
