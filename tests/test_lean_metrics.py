@@ -551,7 +551,7 @@ def test_histograms_are_all_that_sites_and_runs_have():
     places = ("performance_monitor.py", "agents.py", "_calls/operation_sites.py")
     text = "".join((folder / place).read_text() for place in places)
     used = {getattr(names, name) for name in re.findall(r"histogram=names\.(\w+)", text)}
-    assert used | run_counts.HISTOGRAMS.keys() == durations.HISTOGRAMS
+    assert used | set(run_counts.HISTOGRAMS) == durations.HISTOGRAMS
 
 
 PROGRAM = """
