@@ -233,8 +233,9 @@ def test_names_and_documentation(decorator, plain):
     """What it is called, where it is from and what it says of itself is the same."""
     decorated = decorator(plain)
     for name in ("__name__", "__qualname__", "__module__", "__doc__", "__annotations__", "__type_params__"):
-        if isinstance(getattr(plain, name, None), str | dict):
-            assert getattr(decorated, name) == getattr(plain, name), name
+        said = getattr(plain, name, None)
+        if isinstance(said, str | dict) and said:  # from 3.12 on a partial has annotations, but empty ones
+            assert getattr(decorated, name) == said, name
 
 
 @decorating
