@@ -117,7 +117,11 @@ def finish(call: Call, clock: ThreadClock, error: BaseException | None = None) -
     has_further = call.inner is not None or call.shares is not None or "greenlet" in _modules
     cpu_ns = complete(call) if has_further else call.cpu_ns
     if type(deferred := call.span) is DeferredSpan:
-        call.span = deferred.decided(failure is not None or wall >= site.min_span_ns)
+        call.span = span = deferred.decided(failure is not None or wall >= site.min_span_ns)
+        if call.context is not None and span is not INVALID_SPAN:
+            call.context = with_call(
+                call.context, span, call
+            )  # locks are held where an exemplar asks for ids
     measured = _close_meters(call) if call.open_meters is not None else None
     if call.shared_ns is not None:
         _end_shared(call, clock, measured, error, failure)
