@@ -116,12 +116,8 @@ def finish(call: Call, clock: ThreadClock, error: BaseException | None = None) -
     failure = error if error is not None and is_failure(error) else None
     has_further = call.inner is not None or call.shares is not None or "greenlet" in _modules
     cpu_ns = complete(call) if has_further else call.cpu_ns
-    if type(deferred := call.span) is DeferredSpan:
-        call.span = span = deferred.decided(failure is not None or wall >= site.min_span_ns)
-        if call.context is not None and span is not INVALID_SPAN:
-            call.context = with_call(
-                call.context, span, call
-            )  # locks are held where an exemplar asks for ids
+    if type(call.span) is DeferredSpan:
+        _decide(call, call.span, failure is not None or wall >= site.min_span_ns)
     measured = _close_meters(call) if call.open_meters is not None else None
     if call.shared_ns is not None:
         _end_shared(call, clock, measured, error, failure)
@@ -150,6 +146,13 @@ def finish(call: Call, clock: ThreadClock, error: BaseException | None = None) -
         _record(call, clock, wall, attributes, trace_id is not None or instruments.exemplars is ALWAYS)
     if call.context is not None or site.report is not None or site.monitor.log_file is not None:
         _tell(call, clock, entry, measured, error, failure)
+
+
+def _decide(call: Call, deferred: DeferredSpan, is_wanted: bool) -> None:
+    """Give a call the span that it has in the end, if any."""
+    call.span = span = deferred.decided(is_wanted)
+    if call.context is not None and span is not INVALID_SPAN:
+        call.context = with_call(call.context, span, call)  # locks are held where an exemplar asks for ids
 
 
 def _count(
