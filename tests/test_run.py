@@ -91,6 +91,19 @@ SCRIPTS = {
         def main(): raise LookupError("x")
         main()
         """,
+    "what it lets go of": """
+        import gc, time, weakref
+        class Value: pass
+        values = weakref.WeakSet()
+        def main():
+            value = Value()
+            values.add(value)
+            end = time.perf_counter() + 0.06
+            while time.perf_counter() < end: pass
+        gc.disable()
+        for _ in range(8): main()
+        print(len(values))
+        """,
     "standard input": """
         import sys
         def main():

@@ -10,9 +10,10 @@ import asyncio
 import functools
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from threading import get_ident
 from time import perf_counter_ns
+from types import FrameType
 from typing import Any
 
 from codoperf_otel import _telemetry
@@ -61,9 +62,8 @@ class LoopWatch:
         self._seen = running
         if self._clock() - asked_ns < self._threshold_ns or running is not before:
             return
-        frame = sys._current_frames().get(self._thread)
-        if frame is not None and isinstance(running, Call) and running not in self._blocking:
-            stack = "".join(traceback.format_stack(frame))
+        if isinstance(running, Call) and running not in self._blocking:
+            stack = "".join(_stack(self._thread).format())
             self._blocking.append(running)
             late_events.add(running, functools.partial(self._write, asked_ns, stack))
 
@@ -128,3 +128,17 @@ class LoopWatches:
         restore(self._replaced)
         for watch in list(self._watches):
             sampler.shared.unsubscribe(watch)
+
+
+def _stack(thread: int) -> traceback.StackSummary:
+    """What a thread does. No source is read while its frames are held: what it lets go of would stay."""
+    stack = traceback.StackSummary.extract(_walk(thread), lookup_lines=False)
+    stack.reverse()
+    return stack
+
+
+def _walk(thread: int) -> Iterator[tuple[FrameType, int]]:
+    frame = sys._current_frames().get(thread)
+    while frame is not None:
+        yield frame, frame.f_lineno
+        frame = frame.f_back

@@ -52,13 +52,13 @@ class OwnShare:
         self._sample()
 
     def _sample(self) -> None:
-        frames = sys._current_frames()
-        for thread in threading.enumerate():
-            used = _cpu_ns(thread.native_id or 0)
-            since = (used or 0) - (self._seen.get(thread.ident) or 0)
-            self._seen[thread.ident] = used
-            if since > 0 and thread.ident is not None and _is_ours(frames.get(thread.ident)):
+        # read before: to read gives way to threads, and who holds their frames holds what they let go of
+        used = {thread.ident: _cpu_ns(thread.native_id or 0) for thread in threading.enumerate()}
+        for ident, ns in used.items():
+            since = (ns or 0) - (self._seen.get(ident) or 0)
+            if since > 0 and ident is not None and _is_ours(sys._current_frames().get(ident)):
                 self._ns += since
+        self._seen.update(used)
 
 
 def _cpu_ns(native_id: int) -> int | None:
