@@ -655,10 +655,10 @@ def test_the_readmes_sample_is_what_the_demo_prints(tmp_path: Path):
 
 
 def _without_figures(line: str) -> str:
-    """A line with one mark for every figure, bar and id, and without the path of a command."""
+    """A line with one mark for every figure, dash, bar and id, and without the path of a command."""
     line = re.sub(r"(?<=See it again: ).*", "", line)
     line = re.sub(r"(?<=^Trace )\w+|\d{4}-\d\d-\d\dT\d\d:\d\dZ", "#", line)
-    line = re.sub(r"[+]?\d[\d.,]*( (ns|µs|ms|s|B|KiB|MiB|GiB|%|min))*", "#", line)
+    line = re.sub(r"[+]?\d[\d.,]*( (ns|µs|ms|s|B|KiB|MiB|GiB|%|min))*|(?<= )\u2013(?!\S)", "#", line)
     return re.sub(r"\s+", " ", re.sub("━+", "", line)).strip()
 
 
