@@ -146,6 +146,7 @@ def fuzz(name: str, options: list[str]) -> None:
     """Try the inputs of one parser. Atheris ends the process with them."""
     parse, first, number = parser(name)
     logging.disable()
+    parse(first)  # imports what is imported late; to instrument it may take over a second
 
     def one_input(data: bytes) -> None:
         with soon():
