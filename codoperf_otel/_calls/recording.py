@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from time import perf_counter_ns
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY as _SUPPRESSED
@@ -37,6 +37,9 @@ from codoperf_otel._readings.memory import recent
 from codoperf_otel._statistics.ledgers import BATCH
 from codoperf_otel._telemetry.attribute_sets import Attributes
 from codoperf_otel._telemetry.binding import ALWAYS, Instruments, in_force
+
+if TYPE_CHECKING:
+    from codoperf_otel._calls.meters import OpenMeter
 
 _modules = sys.modules
 _new = object.__new__
@@ -118,7 +121,7 @@ def finish(call: Call, clock: ThreadClock, error: BaseException | None = None) -
     cpu_ns = complete(call) if has_further else call.cpu_ns
     if type(call.span) is DeferredSpan:
         _decide(call, call.span, failure is not None or wall >= site.min_span_ns)
-    measured = _close_meters(call) if call.open_meters is not None else None
+    measured = None if call.open_meters is None else _close_meters(call.open_meters, ended)
     if call.shared_ns is not None:
         _end_shared(call, clock, measured, error, failure)
         return
@@ -238,10 +241,11 @@ def _exemplar(call: Call, wall: int, instruments: Instruments) -> tuple[int | No
     return found.trace_id, found.span_id
 
 
-def _close_meters(call: Call) -> dict[str, Any]:
-    measured: dict[str, Any] = {}
-    for meter in call.open_meters or ():
-        measured.update(meter.close(call.paused_ns))
+def _close_meters(meters: list[OpenMeter], ended_ns: int) -> Mapping[str, Any]:
+    first, *others = meters
+    measured = first.close(ended_ns)
+    for meter in others:
+        measured = {**measured, **meter.close(ended_ns)}
     return measured
 
 

@@ -22,10 +22,10 @@ class KeptFile:
     """A file kept open by its descriptor; a forked child opens its own.
 
     A program may close every descriptor it has, as daemons do, and another file may then bear our
-    number: before a write, and after a read that makes no sense, ours is asked for by `descriptor`.
+    `number`: before a write, and after a read that makes no sense, ours is asked for by `descriptor`.
     """
 
-    __slots__ = ("_descriptor", "_flags", "_identity", "_lock", "_path")
+    __slots__ = ("_flags", "_identity", "_lock", "_path", "number")
 
     def __init__(self, path: str, flags: int = os.O_RDONLY) -> None:
         self._path = path
@@ -35,7 +35,7 @@ class KeptFile:
 
     def _reset(self) -> None:
         self._lock = RLock()
-        self._descriptor = _CLOSED
+        self.number = _CLOSED
         self._identity = (0, 0)
 
     def read(self, size: int, parse: Callable[[bytes], T]) -> T:
@@ -46,7 +46,7 @@ class KeptFile:
             ValueError, IndexError: `parse` does not understand the file.
         """
         try:
-            return parse(os.pread(self._descriptor, size, 0))
+            return parse(os.pread(self.number, size, 0))
         except (OSError, ValueError, IndexError) as error:
             raise_interrupt(error)
             return parse(os.pread(self.descriptor(), size, 0))
@@ -54,13 +54,13 @@ class KeptFile:
     def descriptor(self) -> int:
         """The file's descriptor, opened anew unless it still names our file. Raises OSError."""
         if self._is_ours():
-            return self._descriptor
+            return self.number
         with self._lock:
             if not self._is_ours():
                 descriptor = os.open(self._path, self._flags)
                 self._identity = _identity(descriptor)
-                self._descriptor = descriptor
-            return self._descriptor
+                self.number = descriptor
+            return self.number
 
     def status(self) -> os.stat_result:
         """The file's status, found without looking up its path. Raises OSError."""
@@ -68,7 +68,7 @@ class KeptFile:
 
     def _is_ours(self) -> bool:
         try:
-            return self._descriptor != _CLOSED and _identity(self._descriptor) == self._identity
+            return self.number != _CLOSED and _identity(self.number) == self._identity
         except OSError as error:
             raise_interrupt(error)
             return False
@@ -76,7 +76,7 @@ class KeptFile:
     def forked(self) -> None:
         """Let go of the parent's file: its descriptor goes on naming the parent."""
         if self._is_ours():
-            os.close(self._descriptor)
+            os.close(self.number)
         self._reset()
 
 

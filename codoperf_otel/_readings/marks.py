@@ -12,18 +12,27 @@ MarkReading = tuple[int | None, int, Source, float]
 """Resident memory, its highest value and how that is known; CPU time of the process, in seconds."""
 
 
-Opening = tuple[int, int, float]
-"""Where a window begins: its moment among the marks, resident memory, CPU time of the process in seconds."""
+class Token:
+    """What the windows hold while they are open."""
+
+    __slots__ = ("__weakref__",)
+
+
+Opening = tuple[Token, int, int, float]
+"""Where a window begins: what it holds while it is open, its moment among the marks, resident memory, and
+the CPU time of the process in seconds."""
 
 
 class OpenWindows:
-    """Whether any window is open. One that nobody has any more is not, as after an interrupt.
+    """Whether any window is open: those that are hold one token, which nobody else does.
 
-    >>> windows, window = OpenWindows(), Marks()
-    >>> windows.add(window)
+    So a window that nobody has any more is not open, as after an interrupt.
+
+    >>> windows = OpenWindows()
+    >>> token = windows.token()
     >>> bool(windows)
     True
-    >>> del window
+    >>> del token
     >>> bool(windows)
     False
     """
@@ -31,29 +40,35 @@ class OpenWindows:
     __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._known: set[ref[object]] = set()
+        self._known = ref(Token())
 
     def __bool__(self) -> bool:
-        return bool(self._known)
+        return self._known() is not None
 
-    def add(self, window: object) -> None:
-        """It is open."""
-        # `discard` is not Python code, in which the exception of a signal handler would be lost
-        self._known.add(ref(window, self._known.discard))
+    def token(self) -> Token:
+        """The token, for one more window."""
+        token = self._known()
+        if token is None:
+            token = Token()
+            self._known = ref(token)
+        return token
 
-    def remove(self, window: object) -> None:
-        """It is closed."""
-        self._known.discard(ref(window))
+
+class OpenWindow(Protocol):
+    """A window as its mark knows it."""
+
+    token: Token | None
+    """None once it is closed."""
 
 
 class Mark(Protocol):
     """A high-water mark that windows are opened on."""
 
-    def open(self, window: object) -> Opening | None:
-        """Begin a window, which is open as long as somebody has it; None where memory cannot be read."""
+    def open(self) -> Opening | None:
+        """Begin a window, open while somebody has its token; None where memory cannot be read."""
         ...
 
-    def read(self, moment: int, closing: object) -> MarkReading:
+    def read(self, moment: int, closing: OpenWindow | None) -> MarkReading:
         """The figures now and since the window's beginning; `closing` is the window at its end, else None."""
         ...
 

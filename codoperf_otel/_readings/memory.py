@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from os import pread
 
 from codoperf_otel import _forks
 from codoperf_otel._readings.kept_file import UNREADABLE, KeptFile
@@ -20,19 +21,23 @@ _status = KeptFile("/proc/self/status")
 
 def rss() -> int | None:
     """Resident memory in bytes; None where neither ``/proc`` nor psutil has it."""
+    try:  # what `KeptFile.read` does, written out: each operation reads it twice
+        return int(pread(_statm.number, 128, 0).split(b" ", 2)[1]) * _PAGE  # type: ignore[union-attr]
+    except UNREADABLE as error:
+        raise_interrupt(error)
+        return _found_rss()
+
+
+def _found_rss() -> int | None:
     try:
         if _statm is None:
             from codoperf_otel._readings import with_psutil  # not at the top: needed without ``/proc`` only
 
             return int(with_psutil.process().memory_info().rss)
-        return _statm.read(128, _resident)
+        return sizes()[1]
     except Exception as error:
         raise_interrupt(error)
         return None
-
-
-def _resident(statm: bytes) -> int:
-    return int(statm.split(b" ", 2)[1]) * _PAGE
 
 
 def sizes() -> tuple[int, int]:
@@ -43,8 +48,9 @@ def sizes() -> tuple[int, int]:
     return virtual * _PAGE, resident * _PAGE
 
 
-def _pages(statm: bytes) -> list[int]:
-    return [int(pages) for pages in statm.split()[:2]]
+def _pages(statm: bytes) -> tuple[int, int]:
+    virtual, resident, *_ = statm.split()
+    return int(virtual), int(resident)
 
 
 def high_water_mark() -> int:

@@ -16,7 +16,7 @@ from codoperf_otel._once import Once
 from codoperf_otel._readings import memory
 from codoperf_otel._readings.collection import leave_out
 from codoperf_otel._readings.kept_file import UNREADABLE
-from codoperf_otel._readings.marks import Mark, Source
+from codoperf_otel._readings.marks import Mark, Opening, Source, Token
 from codoperf_otel._readings.reset_mark import ResetMark
 from codoperf_otel._readings.sampled_mark import SampledMark
 from codoperf_otel._telemetry import names
@@ -43,20 +43,14 @@ class Window:
     ``cpu_seconds`` is the CPU time that the process took in it, up to the last look; None before one.
     """
 
-    __slots__ = ("__weakref__", "_began", "_generation", "_mark", "_moment", "_start", "cpu_seconds")
+    __slots__ = ("_began", "_generation", "_mark", "_moment", "_start", "cpu_seconds", "token")
 
-    def __init__(self) -> None:
+    def __init__(self, mark: Mark, opening: Opening) -> None:
         self._generation = _forks.generation
-        self.cpu_seconds: float | None = None
-
-    def begin(self, mark: Mark) -> bool:
-        """Begin it; False where the platform does not report resident memory. Raises OSError."""
-        opening = mark.open(self)
-        if opening is None:
-            return False
         self._mark = mark
-        self._moment, self._start, self._began = opening
-        return True
+        self.token: Token | None
+        self.token, self._moment, self._start, self._began = opening
+        self.cpu_seconds: float | None = None
 
     def current(self) -> int | None:
         """The highest resident memory up to now, in bytes; changes nothing."""
@@ -66,7 +60,7 @@ class Window:
         """End the window. A forked child does not know the peak of a window that its parent opened."""
         return self._read(self)
 
-    def _read(self, closing: object) -> MemoryUse:
+    def _read(self, closing: Window | None) -> MemoryUse:
         start = self._start
         if self._generation != _forks.generation:
             return MemoryUse(start, memory.rss(), None, None)
@@ -83,18 +77,17 @@ def open_window() -> Window | None:
     """Begin a window; None where the platform does not report resident memory."""
     global _mark
     mark = _mark or _make_mark()
-    window = Window()
     try:
-        has_begun = window.begin(mark)
+        opening = mark.open()
     except UNREADABLE as error:  # the files could be used before: windows that are open keep what they have
         raise_interrupt(error)
         _say_sampled(error)
         mark = _mark = _sampled()
-        has_begun = window.begin(mark)
-    if not has_begun:
+        opening = mark.open()
+    if opening is None:
         leave_out(names.PROCESS_MEMORY_PEAK)
         return None
-    return window
+    return Window(mark, opening)
 
 
 _mark: Mark | None = None

@@ -8,7 +8,7 @@ from threading import RLock
 
 from codoperf_otel._readings import memory
 from codoperf_otel._readings.kept_file import KeptFile
-from codoperf_otel._readings.marks import MarkReading, Marks, Opening, OpenWindows
+from codoperf_otel._readings.marks import MarkReading, Marks, Opening, OpenWindow, OpenWindows
 from codoperf_otel._telemetry import names
 
 if sys.platform != "win32":
@@ -37,8 +37,8 @@ class ResetMark:
         # memory grows by page faults only: until there is another one, the mark is not above `_known`
         self._known = self._faults = -1
 
-    def open(self, window: object) -> Opening | None:
-        """Begin a window, which is open as long as somebody has it; None where memory cannot be read.
+    def open(self) -> Opening | None:
+        """Begin a window, open while somebody has its token; None where memory cannot be read.
 
         Raises OSError.
         """
@@ -53,8 +53,7 @@ class ResetMark:
                 self._known, self._faults = start, faults
             elif start > self._known:
                 self._see(start)
-            self._open.add(window)
-            return self._marks.noted, start, usage.ru_utime + usage.ru_stime
+            return self._open.token(), self._marks.noted, start, usage.ru_utime + usage.ru_stime
 
     def _see(self, seen: int) -> None:
         """Let open windows know of memory above the mark: the kernel rounds the two differently."""
@@ -71,7 +70,7 @@ class ResetMark:
             self._marks = Marks()
         os.write(descriptor, _RESET)
 
-    def read(self, moment: int, closing: object) -> MarkReading:
+    def read(self, moment: int, closing: OpenWindow | None) -> MarkReading:
         """The figures now and since the window's beginning; `closing` is the window at its end, else None.
 
         Raises OSError.
@@ -84,7 +83,7 @@ class ResetMark:
             self._lock.release()
         with self._lock:
             if closing is not None:
-                self._open.remove(closing)
+                closing.token = None
             highest = self._highest(usage)
             if now is not None and now > highest:
                 self._see(now)

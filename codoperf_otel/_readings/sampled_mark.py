@@ -6,7 +6,7 @@ from threading import RLock
 from time import process_time
 
 from codoperf_otel._readings import memory, sampler
-from codoperf_otel._readings.marks import MarkReading, Marks, Opening, OpenWindows, Source
+from codoperf_otel._readings.marks import MarkReading, Marks, Opening, OpenWindow, OpenWindows, Source
 from codoperf_otel._telemetry import names
 
 INTERVAL = 0.01
@@ -27,8 +27,8 @@ class SampledMark:
         self._marks = Marks()
         self._rose = 0
 
-    def open(self, window: object) -> Opening | None:
-        """Begin a window, which is open as long as somebody has it; None where memory cannot be read."""
+    def open(self) -> Opening | None:
+        """Begin a window, open while somebody has its token; None where memory cannot be read."""
         start = memory.rss()
         if start is None:
             return None
@@ -36,16 +36,16 @@ class SampledMark:
             if not self._open:
                 self._begin()
             self._note_rise()
-            self._open.add(window)
+            token = self._open.token()
             sampler.shared.subscribe(self._sample, INTERVAL)
-            return self._marks.noted, start, process_time()
+            return token, self._marks.noted, start, process_time()
 
-    def read(self, moment: int, closing: object) -> MarkReading:
+    def read(self, moment: int, closing: OpenWindow | None) -> MarkReading:
         """The figures now and since the window's beginning; `closing` is the window at its end, else None."""
         now = memory.rss()
         with self._lock:
             if closing is not None:
-                self._open.remove(closing)
+                closing.token = None
             self._note_rise()
             source: Source = names.KERNEL if self._rose > moment else names.SAMPLED
             return now, self._marks.since(moment), source, process_time()
