@@ -12,6 +12,7 @@ from codoperf_otel import _environment_variables as variables
 from codoperf_otel._calls.driver import monitored
 from codoperf_otel._calls.scopes import Scope
 from codoperf_otel._calls.sites import Site
+from codoperf_otel._calls.wrapping import documented
 from codoperf_otel._statistics.monitor import PerformanceMonitor, global_monitor
 from codoperf_otel._telemetry import names
 
@@ -133,7 +134,8 @@ def _owner_of(method: Any) -> type:
 
 def description_of(func: Callable[..., Any]) -> str | None:
     """The docstring of a callable."""
-    return inspect.getdoc(inner_function(func))
+    said_by = documented(func)
+    return inspect.getdoc(said_by if isinstance(said_by, functools.partial) else inner_function(said_by))
 
 
 def place_in_code(func: Callable[..., Any]) -> dict[str, Any]:

@@ -26,7 +26,8 @@ from codoperf_otel._calls import budgets
 from codoperf_otel._calls.context import current_call
 from codoperf_otel._once import Once
 from codoperf_otel._readings import memory
-from codoperf_otel.sdk import ResourceSpanProcessor
+from codoperf_otel._workers import tasks
+from codoperf_otel.sdk import ResourceSpanProcessor, new_event_loop
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="programs are ended on Linux only")
 SLEEP = [sys.executable, "-S", "-c", "import time; time.sleep(60)"]
@@ -219,6 +220,83 @@ def test_agents_and_threads_inside_count():
     error = exceeded(lambda: asyncio.run(around()))
     assert error.agent == "around"
     assert 0.06 <= error.used <= time.process_time() - before
+
+
+def begun(work):
+    """Threads that do this work."""
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def join(threads):
+    """Wait for them."""
+    for thread in threads:
+        thread.join()
+
+
+def briefly():
+    """Work that nothing decorates."""
+    burn(0.02)
+
+
+async def in_threads():
+    """Hand it to threads."""
+    join(begun(briefly))
+
+
+async def in_threads_of_a_tool():
+    """Let a tool hand it to threads."""
+    with co.tool("hands over"):
+        join(begun(briefly))
+
+
+async def in_threads_left_behind():
+    """Let a tool hand it to threads that outlive the tool."""
+    has_left = threading.Event()
+    with co.tool("leaves behind"):
+        threads = begun(lambda: (has_left.wait(), briefly()))
+    has_left.set()
+    join(threads)
+
+
+async def in_tasks():
+    """Hand it to tasks."""
+
+    async def coroutine():
+        briefly()
+
+    await asyncio.gather(coroutine(), coroutine())
+
+
+HANDED_OVER = [in_threads, in_threads_of_a_tool, in_threads_left_behind, in_tasks]
+
+
+@pytest.fixture
+def shares():
+    """The CPU time of threads and tasks is that of the call that they work for."""
+    co.instrument(threads=True)
+    tasks.start()
+    yield
+    tasks.stop()
+    co.uninstrument()
+
+
+@pytest.mark.parametrize("goes_on", [True, False], ids=["at the next call", "at its end"])
+@pytest.mark.parametrize("hand_over", HANDED_OVER)
+def test_what_is_handed_over_counts(shares, hand_over, goes_on):
+    """What plain functions took, in threads or tasks, is known once they have ended."""
+
+    @co.agent("runner", budget=Budget(cpu_s=0.03))
+    async def run():
+        await hand_over()
+        if goes_on:
+            read()
+
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        error = exceeded(lambda: runner.run(run()))
+    assert error.used >= 0.04
 
 
 def test_the_budget_around_holds_inside_too():

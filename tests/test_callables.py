@@ -228,11 +228,17 @@ def test_argument_check_without_a_call(decorator, args, kwargs):
         assert outcome(lambda check=check: check(decorated, *args, **kwargs)) == plainly
 
 
+def documented(plain):
+    """What says what a callable does: of a partial its function, as all partials have one docstring."""
+    return plain.func if isinstance(plain, functools.partial) else plain
+
+
 @every_callable
 def test_names_and_documentation(decorator, plain):
     """What it is called, where it is from and what it says of itself is the same."""
     decorated = decorator(plain)
-    for name in ("__name__", "__qualname__", "__module__", "__doc__", "__annotations__", "__type_params__"):
+    assert decorated.__doc__ == documented(plain).__doc__
+    for name in ("__name__", "__qualname__", "__module__", "__annotations__", "__type_params__"):
         said = getattr(plain, name, None)
         if isinstance(said, str | dict) and said:  # from 3.12 on a partial has annotations, but empty ones
             assert getattr(decorated, name) == said, name
@@ -272,6 +278,16 @@ def test_names_of_what_has_none(decorator, plain, name, hints):
     decorated = decorator(plain)
     assert (decorated.__name__, decorated.__qualname__) == (name.rpartition(".")[2], name)
     assert typing.get_type_hints(decorated) == hints
+    assert decorated.__doc__ == {"Weather": Weather, "Thing.method": Thing.method, "pow": pow}[name].__doc__
+
+
+@decorating
+def test_the_documentation_of_a_partial(decorator):
+    """A partial of a partial says what the function says, unless it was given a docstring itself."""
+    plain = functools.partial(functools.partial(function, 1), key=2)
+    assert decorator(plain).__doc__ == function.__doc__
+    plain.__doc__ = "Its own."
+    assert decorator(plain).__doc__ == "Its own."
 
 
 ELSEWHERE = '''

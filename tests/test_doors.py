@@ -102,6 +102,21 @@ def test_names_of_what_is_no_plain_function(capture_telemetry):
     assert "gen_ai.tool.description" not in capture_telemetry.spans[0].attributes
 
 
+def test_the_description_of_a_partial(capture_telemetry):
+    """It is that of the function, unless the partial has one of its own."""
+
+    def find(what):
+        """Find what was lost."""
+        return what
+
+    plain = functools.partial(find, 2)
+    co.tool(plain)()
+    plain.__doc__ = "Find a two."
+    co.tool(plain)()
+    said = [span.attributes["gen_ai.tool.description"] for span in capture_telemetry.spans]
+    assert said == ["Find what was lost.", "Find a two."]
+
+
 def test_a_nameless_tool_is_no_scope():
     """A `with` block has no function to take a name from."""
     with pytest.raises(TypeError), co.tool():

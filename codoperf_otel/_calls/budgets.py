@@ -237,7 +237,7 @@ class RunBudget(Totals):
     def _running_ns(self) -> Iterator[int]:
         clock = thread.clock
         for call in list(self.running):
-            yield call.self_ns
+            yield call.self_ns if call.shares is None else call.self_ns + call.shares.self_ns()
             if call is clock.current:
                 yield thread_time_ns() - clock.since_ns
         for program in list(self.programs):

@@ -9,7 +9,7 @@ from opentelemetry.trace import INVALID_SPAN, Span
 
 from codoperf_otel._calls.charged import Account, Charged
 from codoperf_otel._calls.foreign_spans import ForeignSpan
-from codoperf_otel._calls.lineages import Lineage
+from codoperf_otel._calls.lineages import CPU_NS, Lineage
 from codoperf_otel._calls.shares import Lender, NoShares
 from codoperf_otel._calls.wall_clock import wall_clock
 
@@ -90,6 +90,12 @@ class Call(Lender):
     def is_running(self) -> bool:
         """False when it has ended, and in a forked child for a call of the parent."""
         return self in self.site_for_agent.cell.active
+
+    def add_late(self, self_ns: int, cpu_ns: int) -> None:
+        """Add what was run for it and comes after its end: to its account, and to the budgets around it."""
+        super().add_late(self_ns, cpu_ns)
+        if self.invocation is not None:
+            self.invocation.use(CPU_NS, self_ns)
 
     def let_go(self) -> None:
         """Keep nothing but what the Context of others may still be asked for."""

@@ -41,6 +41,10 @@ class Shares:
         self._is_closed = True
         return self.take()
 
+    def self_ns(self) -> int:
+        """What was added and not taken yet."""
+        return sum(part[0] for part in list(self._parts))
+
     def take(self) -> tuple[int, int]:
         """The sums of what was added, each part once, whoever asks first."""
         self_ns = cpu_ns = 0

@@ -49,6 +49,13 @@ def is_wrapper(func: object) -> bool:
     return isinstance(func, FunctionType) and func.__code__.co_filename.rpartition(os.sep)[0] == _ROOM
 
 
+def documented(func: Any) -> Any:
+    """What says what a callable does: of a partial its function, unless it has a docstring of its own."""
+    while isinstance(func, functools.partial) and "__doc__" not in vars(func):
+        func = func.func
+    return func
+
+
 def _globals_of(func: Function, wrapper: FunctionType) -> dict[str, Any]:
     if type(func) is FunctionType and not func.__dict__:  # most are, and to unwrap takes longer
         return func.__globals__
@@ -80,6 +87,7 @@ def _add_names(made: Any, func: Any) -> None:
     inner, code = _inner(func), _code_of(func)
     named = inner if isinstance(getattr(inner, "__qualname__", None), str) else type(inner)
     made.__name__, made.__qualname__ = named.__name__, named.__qualname__
+    made.__doc__ = documented(func).__doc__
     try:
         made.__annotations__ = inspect.get_annotations(code, eval_str=True)
     except Exception as error:  # a name that is not there yet, or no function

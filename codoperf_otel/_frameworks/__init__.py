@@ -44,6 +44,7 @@ ADAPTERS = {
     "claude_agent_sdk._internal.client": "claude_agent_sdk",
     "claude_agent_sdk.client": "claude_agent_sdk",
     "crewai.agent.core": "crewai",
+    "crewai.lite_agent": "crewai",
     "crewai.tools.base_tool": "crewai",
     "crewai.tools.structured_tool": "crewai",
     "dspy.adapters.types.tool": "dspy",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from crewai import Agent, BaseLLM, Crew, Task
+from crewai.lite_agent import LiteAgent
 from crewai.tools import BaseTool, tool
-from observed import BURNT, burn, check_tools, counted, failing
+from observed import BURNT, burn, check_tools, counted, failing, runs_of
 
 import codoperf_otel as co
 
@@ -85,6 +88,7 @@ def test_each_tool_has_its_agent_its_cpu_time_and_one_span(recorded):
 
 
 WISH = "Thought: search\nAction: search\nAction Input: {}"
+ANSWER = "Thought: so\nFinal Answer: done"
 
 
 def alone(search, *said):
@@ -102,11 +106,57 @@ def test_a_model_that_writes_which_tool_to_use(recorded):
         """Finds."""
         return burn(BURNT)
 
-    assert answers(alone(search, WISH, "Thought: so\nFinal Answer: done")) == ["done"]
+    assert answers(alone(search, WISH, ANSWER)) == ["done"]
     check_tools(recorded, [("search", "planner")], "search")
 
 
-@pytest.mark.parametrize("said", [(), (WISH, "Thought: so\nFinal Answer: done")])
+async def on_a_loop(planner):
+    """The answer of an agent that its program starts as if there were no loop."""
+    return await planner.kickoff("go")
+
+
+WAYS = {
+    "kickoff": lambda planner: planner.kickoff("go"),
+    "kickoff_async": lambda planner: asyncio.run(planner.kickoff_async("go")),
+    "akickoff": lambda planner: asyncio.run(planner.akickoff("go")),
+    "kickoff on a loop": lambda planner: asyncio.run(on_a_loop(planner)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_agent_without_a_crew(recorded, way):
+    """It is one run, however it is started, and its tools are its own."""
+
+    @tool("search")
+    def search() -> str:
+        """Finds."""
+        return burn(BURNT)
+
+    before = runs_of("planner")
+    assert WAYS[way](agent("planner", [search])).raw == "done: planner"
+    assert runs_of("planner") - before == 1
+    assert recorded.agents() == ["planner"]
+    check_tools(recorded, [("search", "planner")], "search")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("way", ["kickoff", "kickoff_async", "akickoff"])
+def test_a_lite_agent(recorded, way):
+    """The older kind of an agent without a crew is one run, too."""
+
+    @tool("search")
+    def search() -> str:
+        """Finds."""
+        return burn()
+
+    model = Scripted(model="scripted", answers=[WISH, ANSWER])
+    planner = LiteAgent(role="planner", goal="work", backstory="worker", tools=[search], llm=model)
+    assert WAYS[way](planner).raw == "done"
+    assert recorded.agents() == ["planner"]
+    check_tools(recorded, [("search", "planner")])
+
+
+@pytest.mark.parametrize("said", [(), (WISH, ANSWER)])
 def test_a_tool_that_fails(recorded, said):
     """The agent goes on as without us, and the tool has failed, called by the model or written of."""
     tries = []

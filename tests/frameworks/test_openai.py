@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import vendor
 from observed import BURNT, burn, counted, is_burnt
 from openai import AsyncOpenAI, OpenAI
 from openai.lib.responses_tool_runner import (
@@ -95,24 +96,43 @@ def test_a_tool_that_fails(recorded):
     assert [span.attributes["error.type"] for span in recorded.of("execute_tool")] == ["LookupError"]
 
 
-def test_recipes_of_cached_model_calls(monkeypatch, tmp_path):
-    """Those of the page on caching, with the real client: each second call is a hit that saves time."""
+MESSAGES = [{"role": "user", "content": "go"}]
+
+
+@pytest.fixture
+def recipes(monkeypatch, tmp_path):
+    """The functions of the page on caching."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     section = PAGE.read_text().partition("\n## Model calls\n")[2].partition("\n## ")[0]
     known = {}
     for code in re.findall(r"```python\n(.*?)```", section, re.DOTALL):
         exec(code, known)
-    messages = [{"role": "user", "content": "go"}]
+    return known
+
+
+def test_recipes_of_cached_model_calls(recipes):
+    """With the real client, each second call is a hit that saves time."""
     asks = (
-        lambda: known["complete"]("test", messages),
-        lambda: asyncio.run(known["complete_async"]("test", messages)),
-        lambda: "".join(known["stream"]("test", messages)),
+        lambda: recipes["complete"]("test", MESSAGES),
+        lambda: asyncio.run(recipes["complete_async"]("test", MESSAGES)),
+        lambda: "".join(recipes["stream"]("test", MESSAGES)),
     )
     with co.agent("asker"):
         assert [ask() for ask in asks for _ in range(2)] == ["done: "] * 6
     used = co.agent_report().to_dict()["asker"]["self"]
     assert (used["cache_lookups"], used["cache_hits"]) == (6, 3)
     assert used["cache_saved_seconds"] > 0
+
+
+def test_half_an_answer_is_not_kept(recipes, monkeypatch):
+    """Where the stream ends before the answer does, the next call asks again."""
+    path = "/v1/chat/completions"
+    whole = vendor._STREAMS[path]
+    with monkeypatch.context() as patch:
+        patch.setitem(vendor._STREAMS, path, lambda answer: list(whole(answer))[:1])
+        with pytest.raises(ConnectionError):
+            list(recipes["stream"]("test", MESSAGES))
+    assert "".join(recipes["stream"]("test", MESSAGES)) == "done: "
 
 
 def test_uninstrumenting_restores(unrecorded):
