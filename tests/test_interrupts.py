@@ -6,6 +6,7 @@ package once; real signals and finalizers come at random moments for good measur
 
 from __future__ import annotations
 
+import enum
 import json
 import random
 import signal
@@ -162,6 +163,17 @@ def test_a_time_out_that_another_library_made_an_error_of(handled):
     with pytest.raises(TimeoutError, match="time is up") as raised:
         caught(handled)
     assert raised.value.__context__ is None
+
+
+def test_a_failure_inside_an_enum_is_no_time_out():
+    """What calls any enum is no handler, though `SIG_DFL` is a member of one."""
+    assert caught(lambda: Colour("none")) == "ours to deal with"
+
+
+class Colour(enum.Enum):
+    """An enum of the program's."""
+
+    RED = "red"
 
 
 def test_a_time_out_that_the_program_is_dealing_with(handled):

@@ -545,6 +545,93 @@ def test_what_a_generator_had_goes_with_it(without_collector, kind):
         assert reference() is None
 
 
+class Kept:
+    """Values that are alive, as a program notes them that lets go of each at once."""
+
+    def __init__(self):
+        self._values = weakref.WeakSet()
+        self.counts = []
+
+    def new(self):
+        payload = Payload()
+        self._values.add(payload)
+        return payload
+
+    def count(self):
+        self.counts.append(len(self._values))
+
+
+def generator_items(kept):
+    @co.monitor_performance("generator")
+    def generator(payload):
+        del payload
+        yield kept.new()
+        yield kept.new()
+
+    for payload in generator(kept.new()):
+        del payload
+        kept.count()
+
+
+def async_generator_items(kept):
+    @co.monitor_performance("async generator")
+    async def generator(payload):
+        del payload
+        yield kept.new()
+        yield kept.new()
+
+    async def main():
+        async for payload in generator(kept.new()):
+            del payload
+            kept.count()
+
+    driven(main())
+
+
+def coroutine_futures(kept):
+    @co.monitor_performance("coroutine")
+    async def coroutine(payload):
+        del payload
+        for _ in range(2):
+            result = await finished(kept.new())
+            del result
+            await asyncio.sleep(0)  # until then the task has the future
+            kept.count()
+
+    def finished(result):
+        future = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(future.set_result, result)
+        return future
+
+    asyncio.run(coroutine(kept.new()))
+
+
+def failed_futures(kept):
+    @co.monitor_performance("coroutine")
+    async def coroutine():
+        await asyncio.to_thread(fails)
+
+    def fails():
+        payload = kept.new()  # noqa: F841
+        raise ValueError
+
+    async def main():
+        with contextlib.suppress(ValueError):
+            await coroutine()
+
+    asyncio.run(main())
+    kept.count()
+
+
+@pytest.mark.parametrize("work", [generator_items, async_generator_items, coroutine_futures, failed_futures])
+def test_what_a_function_has_let_go_of_is_gone(without_collector, work):
+    """So are arguments, items of generators, and futures that coroutines await."""
+    kept = Kept()
+    work(kept)
+    assert kept.counts == [0] * len(kept.counts)
+    assert kept.counts
+
+
 def test_the_statistics_of_a_monitor_go_with_it(without_collector):
     """A monitor of one's own, and a function that it counted, are let go."""
     monitor = co.PerformanceMonitor()

@@ -1,7 +1,9 @@
 """Drives coroutines and async generators.
 
 A wrapper names nothing but what is local to the function that makes it (see `like`), so these begin
-with local names for what they use.
+with local names for what they use. What goes through one is not kept there: whoever lets go of an argument
+or of an item is the last to have it, and an exception of an awaited future would be in a cycle with it.
+Hence ``(item, item := None)[0]``, which no longer has the item when it is yielded.
 """
 
 from __future__ import annotations
@@ -70,7 +72,7 @@ def steps(awaitable: Any, call: Call) -> Generator[Any, Any, Any]:
         finally:
             value = None  # a thrown exception that is kept here would keep this frame
         try:
-            value = yield item
+            value = yield (item, item := None)[0]
             step = awaitable.send
         except BaseException as thrown:
             step, value = awaitable.throw, thrown
@@ -81,7 +83,7 @@ def further_steps_of(awaitable: Any, call: Call, item: Any) -> Generator[Any, An
     """Drive an awaitable of which the first step has run and yielded `item`."""
     while True:
         try:
-            value = yield item
+            value = yield (item, item := None)[0]
             step = awaitable.send
         except BaseException as thrown:
             step, value = awaitable.throw, thrown
@@ -123,6 +125,7 @@ def drive_coroutine_function(func: Function, site: Site) -> Function:
                 call.site_for_agent.cell.active.add(call)
                 if capture is not None:
                     capture.arguments(call.span, args, kwargs)
+                del args, kwargs
                 try:
                     enter_call(call, clock)
                     try:
@@ -135,7 +138,7 @@ def drive_coroutine_function(func: Function, site: Site) -> Function:
                     put_back(clock, outer, around)
                     raise
                 else:
-                    result = await further_steps(coroutine, call, item)
+                    result = await further_steps(coroutine, call, (item, item := None)[0])
                 if capture is not None:
                     capture.result(call.span, result)
                 finish_call(call, threads.clock)
@@ -168,6 +171,7 @@ def drive_async_generator_function(func: Function, site: Site) -> Function:
                 call.site_for_agent.cell.active.add(call)
                 if capture is not None:
                     capture.arguments(call.span, args, kwargs)
+                del args, kwargs
                 awaitable, is_closed = first_step(generator), False
                 while True:
                     stepping: Any = each_step(awaitable, call)
@@ -183,7 +187,7 @@ def drive_async_generator_function(func: Function, site: Site) -> Function:
                     if is_closed:  # it yields all the same, and nobody may come again
                         end_call(call, threads.clock, closed())
                     try:
-                        value = yield item
+                        value = yield (item, item := None)[0]
                         awaitable = generator.asend(value)
                     except anything as thrown:
                         awaitable, is_closed = generator.athrow(thrown), is_a(thrown, closed)

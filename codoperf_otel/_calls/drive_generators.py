@@ -1,7 +1,7 @@
 """Drives generators.
 
 A wrapper names nothing but what is local to the function that makes it (see `like`), so these begin
-with local names for what they use.
+with local names for what they use. What goes through one is not kept there (see `drive_coroutines`).
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ def drive_generator_function(func: Function, site: Site) -> Function:
                 call.site_for_agent.cell.active.add(call)
                 if capture is not None:
                     capture.arguments(call.span, args, kwargs)
+                del args, kwargs
                 send = generator.send
                 step, value, is_closed = send, None, False
                 while True:
@@ -86,7 +87,7 @@ def drive_generator_function(func: Function, site: Site) -> Function:
                     if is_closed:  # it yields all the same, and nobody may come again
                         end_call(call, threads.clock, closed())
                     try:
-                        value = yield item
+                        value = yield (item, item := None)[0]
                         step = send
                     except anything as thrown:
                         step, value, is_closed = generator.throw, thrown, is_a(thrown, closed)

@@ -72,6 +72,8 @@ def _codes_of_handlers() -> set[CodeType]:
 
 def _codes(handler: Any) -> set[CodeType]:
     """The code that runs when a handler is called: a function, a method, a partial, an object."""
+    if not callable(handler):  # `SIG_DFL`, whose type is called as every enum is
+        return set()
     handler = getattr(handler, "func", handler)
     called = (handler, getattr(handler, "__func__", None), getattr(type(handler), "__call__", None))  # noqa: B004
     found = (getattr(each, "__code__", None) for each in called)
