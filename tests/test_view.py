@@ -436,6 +436,7 @@ def test_an_agent_has_one_line(document):
             lookups(7, gen__ai_agent_name="ann"),
             lookups(3, "miss", gen__ai_agent_name="ann"),
             lookups(1, "stale", gen__ai_agent_name="ann"),
+            lookups(3, "coalesced", gen__ai_agent_name="ann"),
             lookups(9, "miss"),
         ).replace("gen..ai", "gen_ai"),
         points_line(
@@ -459,7 +460,7 @@ def test_an_agent_has_one_line(document):
         "tool_calls": 1,
         "cache_hits": 7,
         "cache_misses": 4,
-        "cache_hit_ratio": 7 / 11,
+        "cache_hit_ratio": 7 / 14,  # of all look-ups, as in `agent_report`
         "cache_saved_seconds": 2.5,
         "lazy_loads": 0,
         "errors": 1,

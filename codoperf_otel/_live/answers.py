@@ -17,10 +17,10 @@ from codoperf_otel._calls.agent_figures import AgentUsage, agent_usages
 from codoperf_otel._live.operations import durations, operations
 from codoperf_otel._readings import process_readings
 from codoperf_otel._report.agents import Agent
-from codoperf_otel._report.caches import caches, hits_and_misses, points_by
+from codoperf_otel._report.caches import caches, hit_ratio, hits_and_misses, points_by
 from codoperf_otel._report.model import MetricPoint
 from codoperf_otel._report.resources import Resources
-from codoperf_otel._report.sums import highest, ratio, total
+from codoperf_otel._report.sums import highest, total
 from codoperf_otel._telemetry import names
 from codoperf_otel._telemetry.attribute_sets import Attributes
 from codoperf_otel._telemetry.interrupts import raise_interrupt
@@ -77,7 +77,7 @@ def _agent(usage: AgentUsage, lookups: list[MetricPoint] | None) -> Agent:
         tool_calls=own.tool_calls,
         cache_hits=hits,
         cache_misses=misses,
-        cache_hit_ratio=ratio(hits, (hits or 0) + (misses or 0)),
+        cache_hit_ratio=hit_ratio(lookups),
         cache_saved_seconds=own.cache_saved_seconds,
         lazy_loads=None,
         errors=own.errors,

@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from codoperf_otel._report.caches import hits_and_misses, points_by
+from codoperf_otel._report.caches import hit_ratio, hits_and_misses, points_by
 from codoperf_otel._report.lazy_loads import lazy_loads
 from codoperf_otel._report.model import MetricPoint, Span, string
-from codoperf_otel._report.sums import highest, ratio, total
+from codoperf_otel._report.sums import highest, total
 from codoperf_otel._telemetry import names
 
 
@@ -107,7 +107,7 @@ def _agent(
         tool_calls=sum(_operation_name(span) == names.EXECUTE_TOOL for span in spans) if spans else None,
         cache_hits=hits,
         cache_misses=misses,
-        cache_hit_ratio=ratio(hits, (hits or 0) + (misses or 0)),
+        cache_hit_ratio=hit_ratio(lookups),
         cache_saved_seconds=total(point.value for point in saved),
         lazy_loads=len(lazy_loads(spans)) if spans else None,
         errors=sum(span.failed for span in spans) if spans else None,

@@ -75,6 +75,13 @@ def hits_and_misses(lookups: Iterable[MetricPoint] | None) -> tuple[int | None, 
     return hits, misses
 
 
+def hit_ratio(lookups: Iterable[MetricPoint] | None) -> float | None:
+    """The share of all these look-ups that found their value."""
+    points = list(lookups or ())
+    hits = sum(int(each.value) for each in points if is_hit(each))
+    return ratio(hits, sum(int(each.value) for each in points))
+
+
 def is_hit(lookup: MetricPoint) -> bool:
     """Whether these look-ups found their value."""
     return lookup.attributes.get(names.CACHE_RESULT) == names.HIT
