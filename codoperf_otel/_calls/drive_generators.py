@@ -1,7 +1,8 @@
 """Drives generators.
 
 A wrapper names nothing but what is local to the function that makes it (see `like`), so these begin
-with local names for what they use. What goes through one is not kept there (see `drive_coroutines`).
+with local names for what they use. What goes through one is not kept there: see
+`codoperf_otel._calls.drive_coroutines`.
 """
 
 from __future__ import annotations

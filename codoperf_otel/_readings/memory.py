@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from os import pread
 
 from codoperf_otel import _forks
 from codoperf_otel._readings.kept_file import UNREADABLE, KeptFile
@@ -22,7 +21,7 @@ _status = KeptFile("/proc/self/status")
 def rss() -> int | None:
     """Resident memory in bytes; None where neither ``/proc`` nor psutil has it."""
     try:  # what `KeptFile.read` does, written out: each operation reads it twice
-        return int(pread(_statm.number, 128, 0).split(b" ", 2)[1]) * _PAGE  # type: ignore[union-attr]
+        return int(os.pread(_statm.number, 128, 0).split(b" ", 2)[1]) * _PAGE  # type: ignore[union-attr]
     except UNREADABLE as error:
         raise_interrupt(error)
         return _found_rss()
